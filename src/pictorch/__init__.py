@@ -1,0 +1,47 @@
+"""pictorch trains, judges and ships image classifiers.
+
+Every command of the command line has a function of the same name here. They are imported when they
+are first used, so that `import pictorch` is quick and needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pictorch.demo import demo as demo
+    from pictorch.evaluation.evaluate import evaluate as evaluate
+    from pictorch.exporting.export import export as export
+    from pictorch.networks.summary import models as models
+    from pictorch.predictor import load as load
+    from pictorch.predictor import predict as predict
+    from pictorch.predictor import verify as verify
+    from pictorch.recipe_files import load_recipe as load_recipe
+    from pictorch.recipe_files import recipes as recipes
+    from pictorch.reporting.report import report as report
+    from pictorch.training.start import train as train
+
+_HOMES = {
+    "demo": "pictorch.demo",
+    "evaluate": "pictorch.evaluation.evaluate",
+    "export": "pictorch.exporting.export",
+    "load": "pictorch.predictor",
+    "load_recipe": "pictorch.recipe_files",
+    "models": "pictorch.networks.summary",
+    "predict": "pictorch.predictor",
+    "recipes": "pictorch.recipe_files",
+    "report": "pictorch.reporting.report",
+    "train": "pictorch.training.start",
+    "verify": "pictorch.predictor",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pictorch' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,122 @@
+"""Batches cut whole from the uint8 store: a batch is a function of (seed, epoch, step, rank, world)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pictorch.datasets.augment import Draws, augment, check_fits, draw
+from pictorch.datasets.splits import ImageSet
+from pictorch.errors import RecipeError
+from pictorch.randomness import Purpose, permutation
+from pictorch.recipe import AugmentSection
+
+_RESIDENT_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class _EpochPlan:
+    epoch: int
+    rows: Tensor  # int64: the store's rows in the order of the epoch
+    labels: Tensor  # int64, in the same order
+    draws: Draws
+
+
+class TrainingBatches:
+    """The batches of every epoch, as they are asked for, in any order, from any process.
+
+    Order, flips, crops and cutouts of a whole epoch are computed at once when its first batch is
+    asked for. The images stay in the store: in memory or its map, or on the device where they fit.
+    What does not fill a last batch is left out of the epoch.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        section: AugmentSection,
+        *,
+        seed: int,
+        batch_size: int,
+        mean_color: NDArray[np.uint8],
+        device: torch.device,
+    ) -> None:
+        if len(image_set) == 0:
+            raise RecipeError("no images are left for training; make data.val_fraction smaller")
+        self.batch_size = min(batch_size, len(image_set))
+        self.steps_per_epoch = len(image_set) // self.batch_size
+        self._side = int(image_set.images.shape[1])
+        check_fits(section, self._side)
+        self._image_set, self._section, self._seed, self._device = image_set, section, seed, device
+        self._mean_color = torch.from_numpy(mean_color).to(device)
+        self._store = _resident(image_set.images, device)
+        self._plan: _EpochPlan | None = None
+
+    def batch(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """Returns images uint8 (n, H, W, 3) and labels int64 (n,) on the device.
+
+        `epoch` and `step` count from 0; rank r of w processes gets every w-th image of the batch.
+        """
+        plan = self._plan_for(epoch)
+        start = step * self.batch_size
+        cut = slice(start + rank, start + self.batch_size, world)
+        images = self._store.index_select(0, plan.rows[cut]).to(self._device, non_blocking=True)
+        draws = plan.draws.rows(cut.start, cut.stop, cut.step)
+        return augment(images, draws, self._section, self._mean_color), plan.labels[cut]
+
+    def examples(
+        self, positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
+        """Returns images as stored, the same as epoch 0 has them, and labels, for places in the set."""
+        rows = self._image_set.indices[positions]
+        images = torch.from_numpy(np.ascontiguousarray(self._image_set.images[rows])).to(self._device)
+        draws = draw(self._section, self._side, seed=self._seed, epoch=0, samples=rows, device=self._device)
+        augmented = augment(images, draws, self._section, self._mean_color)
+        return images.cpu().numpy(), augmented.cpu().numpy(), self._image_set.labels[rows]
+
+    def _plan_for(self, epoch: int) -> _EpochPlan:
+        if self._plan is None or self._plan.epoch != epoch:
+            order = permutation(self._seed, Purpose.ORDER, len(self._image_set), epoch)
+            rows = self._image_set.indices[order]
+            draws = draw(
+                self._section, self._side, seed=self._seed, epoch=epoch, samples=rows, device=self._device
+            )
+            labels = torch.from_numpy(self._image_set.labels[rows]).to(self._device)
+            self._plan = _EpochPlan(epoch, torch.from_numpy(rows).to(self._store.device), labels, draws)
+        return self._plan
+
+
+def evaluation_batches(
+    image_set: ImageSet, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields images uint8 (n, H, W, 3) and labels int64 (n,) of the whole set, each image once."""
+    for start in range(0, len(image_set), batch_size):
+        rows = image_set.indices[start : start + batch_size]
+        images = torch.from_numpy(np.ascontiguousarray(image_set.images[rows]))
+        yield images.to(device, non_blocking=True), torch.from_numpy(image_set.labels[rows]).to(device)
+
+
+def channel_statistics(image_set: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation of each channel, fractions of full brightness.
+
+    Sums are exact integers, so the figures do not depend on the order or on threads.
+    """
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(image_set), 1000):
+        pixels = image_set.images[image_set.indices[start : start + 1000]]
+        for channel in range(3):
+            counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    mean = counts @ levels / counts.sum(1)
+    std = np.sqrt(np.maximum(counts @ levels**2 / counts.sum(1) - mean**2, 0))
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+
+def _resident(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    store = torch.from_numpy(images)
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        return store.to(device) if store.nbytes < _RESIDENT_SHARE * free_bytes else store
+    return store.to(device)

@@ -1,0 +1,52 @@
+"""What a source of images offers before anything is decoded."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Progress = Callable[[str], None]
+Labels = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images of one part. `read(row)` gives an image file's bytes or RGB pixels (H, W, 3).
+
+    It may be called from many threads and raises DataError, without the name, when it cannot.
+    """
+
+    names: Sequence[str]
+    labels: Labels
+    read: Callable[[int], bytes | Pixels]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Class names in label order, and the parts: 'train', and 'val' and 'test' where there are any.
+
+    `remarks` are lines that a person should see at each use.
+    """
+
+    class_names: tuple[str, ...]
+    parts: Mapping[str, Pictures]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images that were found but not read. `origin` is the line that says where.
+
+    `stamp` is a hash of paths, sizes and times that changes when the images do; None means that
+    they are few and in memory. `open` gives access to the contents while its context lasts.
+    """
+
+    origin: str
+    stamp: str | None
+    open: Callable[[], AbstractContextManager[Contents]]

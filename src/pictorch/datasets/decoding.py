@@ -1,0 +1,147 @@
+"""All images of a source, decoded by threads, in order, with whatever was remarkable about them."""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from pictorch.datasets.contents import Contents, Labels, Pictures, Pixels, Progress
+from pictorch.errors import DataError
+from pictorch.images import Decoded, decode, fit_pixels, shorter_side, shown
+
+_CHUNK_BYTES = 4_000_000
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def all_labels(contents: Contents) -> Labels:
+    """Returns the labels of all parts, one behind the other."""
+    return np.concatenate([part.labels for part in contents.parts.values()])
+
+
+def part_counts(contents: Contents) -> dict[str, int]:
+    """Returns the images of each part, in the order of the parts."""
+    return {name: len(part) for name, part in contents.parts.items()}
+
+
+def stored_size(contents: Contents, image_size: int | None) -> tuple[int, str]:
+    """Returns the side to store and the image that gave it; reads headers only until it is known."""
+    largest, largest_name = 1, ""  # stays so where no image can be read, which decoding says
+    for part in contents.parts.values():
+        for row in range(len(part)):
+            try:
+                raw = part.read(row)
+                side = shorter_side(raw) if isinstance(raw, bytes) else min(raw.shape[:2])
+            except DataError:
+                continue  # counted and reported when it is decoded
+            if side > largest or not largest_name:
+                largest, largest_name = side, part.names[row]
+            if image_size is None or largest >= image_size:
+                return image_size or largest, largest_name
+    return largest, largest_name
+
+
+@dataclass
+class _Chunk:
+    """What one thread decoded: pixels (n, side, side, 3) and what was remarkable."""
+
+    pixels: Pixels
+    failures: list[str] = field(default_factory=list)
+    other_size: str | None = None
+    smaller: int = 0
+    several_frames: int = 0
+
+
+def decode_all(
+    contents: Contents,
+    side: int,
+    progress: Progress,
+    write: Callable[[Pixels], object],
+    *,
+    same_as: str | None,
+) -> tuple[str, tuple[str, ...]]:
+    """Decodes every image in order into `write`; returns the fingerprint and the remarks.
+
+    The fingerprint is a hash of pixels, labels, class names and parts. Raises DataError with the
+    number of images that cannot be used, or for one of another size than the image `same_as`.
+    """
+    total = sum(part_counts(contents).values())
+    description = json.dumps([contents.class_names, part_counts(contents), side])
+    digest = hashlib.sha256(description.encode())
+    digest.update(all_labels(contents).astype("<i8").tobytes())
+    failures: list[str] = []
+    done = smaller = several_frames = 0
+    next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+    for chunk in _decoded_chunks(contents, side):
+        if chunk.other_size and same_as is not None:
+            raise DataError(
+                f"images differ in size: the shorter side of {shown(same_as)} has {side} pixels, "
+                f"{chunk.other_size}; set data.image_size to the size that the network shall see"
+            )
+        failures += chunk.failures
+        smaller += chunk.smaller
+        several_frames += chunk.several_frames
+        digest.update(chunk.pixels.data)
+        write(chunk.pixels)
+        done += len(chunk.pixels)
+        if time.monotonic() >= next_line:
+            progress(f"decoded {done:,} of {total:,} images")
+            next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+    if failures:
+        raise DataError(
+            f"{len(failures)} of {total} images cannot be used; first: {failures[0]}; mend or remove them"
+        )
+    remarks = list(contents.remarks)
+    if smaller:
+        remarks.append(f"{smaller:,} of {total:,} images are smaller than {side} x {side}: enlarged")
+    if several_frames:
+        remarks.append(f"{several_frames:,} of {total:,} images have several frames: the first is used")
+    return digest.hexdigest(), tuple(remarks)
+
+
+def _decoded_chunks(contents: Contents, side: int) -> Iterator[_Chunk]:
+    """Yields all images in order, decoded by threads that are never far ahead of the reader."""
+    rows = math.ceil(_CHUNK_BYTES / (side * side * 3))
+    workers = os.cpu_count() or 1
+    waiting: deque[Future[_Chunk]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for part in contents.parts.values():
+            for start in range(0, len(part), rows):
+                job = partial(_decode_rows, part, range(start, min(start + rows, len(part))), side)
+                waiting.append(pool.submit(job))
+                if len(waiting) > workers + 1:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _decode_rows(part: Pictures, rows: range, side: int) -> _Chunk:
+    chunk = _Chunk(np.zeros((len(rows), side, side, 3), dtype=np.uint8))
+    for place, row in enumerate(rows):
+        try:
+            decoded = _decoded(part, row, side)
+        except DataError as error:
+            chunk.failures.append(str(error))
+            continue
+        chunk.pixels[place] = decoded.pixels
+        chunk.smaller += decoded.shorter_side < side
+        chunk.several_frames += decoded.several_frames
+        if decoded.shorter_side != side and chunk.other_size is None:
+            chunk.other_size = f"{shown(part.names[row])} is {decoded.width} x {decoded.height}"
+    return chunk
+
+
+def _decoded(part: Pictures, row: int, side: int) -> Decoded:
+    name = part.names[row]
+    try:
+        raw = part.read(row)
+    except DataError as error:
+        raise DataError(f"{shown(name)}: {error}") from None
+    return decode(raw, side, name) if isinstance(raw, bytes) else fit_pixels(raw, side)

@@ -1,0 +1,54 @@
+"""Data sources: by name from one table, or by path, whatever of the known kinds lies there."""
+
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pictorch.datasets.cifar10 import BATCHES, find_cifar10, holds_batches, open_archive, open_batches
+from pictorch.datasets.contents import Progress, Source
+from pictorch.datasets.digits import open_digits
+from pictorch.datasets.image_folder import open_folder, open_zip
+from pictorch.errors import DataError, unknown
+
+SOURCES: dict[str, Callable[[Progress], Source]] = {
+    "cifar10": find_cifar10,
+    "digits": open_digits,
+}
+
+
+def find_source(source: str, progress: Progress) -> Source:
+    """Returns the source behind a name or a path; raises DataError when there is none.
+
+    Only a name may be downloaded, and `progress` is told before.
+    """
+    if source in SOURCES:
+        return SOURCES[source](progress)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _open_directory(path)
+    if path.is_file():
+        return _open_file(path)
+    if path.exists():
+        raise DataError(f"{source} is neither a folder nor a regular file; give one of these")
+    if len(path.parts) == 1 and not path.suffix:
+        raise DataError(f"{unknown('data source', source, SOURCES)}; there is no such path either")
+    raise DataError(f"{source} does not exist; give a path that does, or a name: {', '.join(SOURCES)}")
+
+
+def _open_directory(path: Path) -> Source:
+    for folder in (path, path / BATCHES):
+        if folder.is_dir() and holds_batches(folder):
+            return open_batches(folder)
+    return open_folder(path)
+
+
+def _open_file(path: Path) -> Source:
+    try:
+        if path.suffix.casefold() == ".zip" or zipfile.is_zipfile(path):
+            return open_zip(path)
+        if ".tar" in path.suffixes or path.suffix in {".tgz", ".gz"} or tarfile.is_tarfile(path):
+            return open_archive(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); mend its rights") from None
+    raise DataError(f"{path} is neither a zip of images nor CIFAR-10's python archive; give one of these")

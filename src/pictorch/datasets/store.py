@@ -1,0 +1,157 @@
+"""The store: all images of a source decoded once, in one uint8 array that is mapped, not read.
+
+A store lies in the cache under a key made of paths, sizes and times, so that opening it a second
+time reads no image. Its content is hashed once, when it is made.
+"""
+
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pictorch import durable
+from pictorch.datasets.contents import Contents, Labels, Pixels, Progress, Source
+from pictorch.datasets.decoding import all_labels, decode_all, part_counts, stored_size
+from pictorch.datasets.places import cache_folder
+from pictorch.errors import CheckpointError, ResourceError
+
+STORE_VERSION = 1  # counted up whenever equal files would be decoded to other pixels
+
+_IMAGES, _LABELS = "images.npy", "labels.npy"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Decoded images uint8 (N, side, side, 3) with labels; the parts lie one behind the other.
+
+    `counts` holds the images of each part in that order; `fingerprint` is a hash of pixels, labels,
+    class names and counts; `remarks` are lines that a person should see at each use.
+    """
+
+    images: Pixels
+    labels: Labels
+    class_names: tuple[str, ...]
+    counts: dict[str, int]
+    fingerprint: str
+    remarks: tuple[str, ...]
+
+    @property
+    def stored_size(self) -> int:
+        """The side of the stored images in pixels."""
+        return int(self.images.shape[1])
+
+
+def open_store(source: Source, image_size: int | None, progress: Progress) -> Store:
+    """Returns the store of a source, from the cache where it is, else decoded now and cached.
+
+    Images are stored with a side of min(image_size, their largest shorter side), or where it is
+    None, with the shorter side that all of them share. Raises DataError for images that cannot be
+    used, ResourceError where the cache cannot be written.
+    """
+    if source.stamp is None:
+        with source.open() as contents:
+            store = _decode_to_memory(contents, image_size, progress)
+    else:
+        key = hashlib.sha256(f"{STORE_VERSION} {source.stamp} {image_size}".encode()).hexdigest()
+        folder = cache_folder() / "stores" / key[:32]
+        store = _cached(folder, progress) or _build(source, image_size, folder, progress)
+    for line in store.remarks:
+        progress(line)
+    return store
+
+
+def _cached(folder: Path, progress: Progress) -> Store | None:
+    """Returns the cached store; None where there is none or where it is damaged, which is said."""
+    if not folder.exists():
+        return None
+    try:
+        manifest = durable.verify_folder(folder, hashes=False)
+        return Store(
+            images=np.load(folder / _IMAGES, mmap_mode="c", allow_pickle=False),
+            labels=np.load(folder / _LABELS, allow_pickle=False),
+            class_names=tuple(manifest["class_names"]),
+            counts=manifest["counts"],
+            fingerprint=manifest["fingerprint"],
+            remarks=tuple(manifest["remarks"]),
+        )
+    except (CheckpointError, ValueError, KeyError, OSError) as error:
+        progress(f"cached store {folder} cannot be used ({error}); decoding the images again")
+        return None
+
+
+def _build(source: Source, image_size: int | None, folder: Path, progress: Progress) -> Store:
+    try:
+        with _only_builder(folder):
+            store = _cached(folder, progress)  # another process may have made it meanwhile
+            if store is None:
+                with source.open() as contents:
+                    _decode_to_folder(contents, image_size, folder, progress)
+                store = _cached(folder, progress)
+                assert store is not None, "what was just written can be read"
+            return store
+    except ResourceError as error:
+        raise ResourceError(f"{error}; XDG_CACHE_HOME can name another folder for the cache") from None
+
+
+@contextmanager
+def _only_builder(folder: Path) -> Iterator[None]:
+    """Waits until no other process makes this store; the kernel frees the lock with its holder."""
+    lock = folder.with_suffix(".lock")
+    with durable.explained(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _decode_to_folder(contents: Contents, image_size: int | None, folder: Path, progress: Progress) -> None:
+    side, given_by = stored_size(contents, image_size)
+    manifest: dict[str, Any] = {"store_version": STORE_VERSION}
+    labels, counts = all_labels(contents), part_counts(contents)
+    progress(f"decoding {len(labels):,} images once to {side} x {side} pixels, into {folder}")
+    with (
+        durable.new_folder(folder, manifest) as unfinished,
+        (unfinished / _IMAGES).open("wb") as file,
+    ):
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (len(labels), side, side, 3)}
+        )
+        # Written, not mapped: a full disk is an error here, and a dead process with a map.
+        fingerprint, remarks = decode_all(
+            contents,
+            side,
+            progress,
+            lambda pixels: file.write(pixels.data),
+            same_as=None if image_size else given_by,
+        )
+        np.save(unfinished / _LABELS, labels, allow_pickle=False)
+        manifest |= {
+            "class_names": list(contents.class_names),
+            "stored_size": side,
+            "counts": counts,
+            "fingerprint": fingerprint,
+            "remarks": list(remarks),
+        }
+
+
+def _decode_to_memory(contents: Contents, image_size: int | None, progress: Progress) -> Store:
+    side, given_by = stored_size(contents, image_size)
+    labels = all_labels(contents)
+    chunks: list[Pixels] = []
+    fingerprint, remarks = decode_all(
+        contents, side, progress, chunks.append, same_as=None if image_size else given_by
+    )
+    return Store(
+        images=np.concatenate(chunks),
+        labels=labels,
+        class_names=contents.class_names,
+        counts=part_counts(contents),
+        fingerprint=fingerprint,
+        remarks=remarks,
+    )

@@ -1,0 +1,1 @@
+"""Evaluation: a run or a bundle, judged on images that it was not trained on."""

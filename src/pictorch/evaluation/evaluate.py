@@ -1,0 +1,132 @@
+"""Judges a checkpoint of a run, or a bundle, on the validation or the test images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pictorch import durable
+from pictorch.bundle import is_bundle, open_bundle
+from pictorch.datasets import ImageSet, Splits, load_splits
+from pictorch.errors import DataError, RecipeError, unknown
+from pictorch.metrics.scores import most_confident_mistakes, score
+from pictorch.predictor import Predictor
+from pictorch.recipe import DataSection
+from pictorch.run_folder import Evaluation, RunFolder, npz_bytes
+from pictorch.training.checkpoint import load_network
+from pictorch.training.console import Console
+from pictorch.training.runtime import resolve_runtime
+from pictorch.training.start import check_same_data
+from pictorch.training.validation import predict_logits
+
+SPLITS = ("val", "test")
+
+
+def evaluate(
+    source: str | Path,
+    *,
+    split: str = "val",
+    checkpoint: str | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    console: Console | None = None,
+) -> Evaluation:
+    """Returns accuracy, loss and per-class scores of a run's checkpoint, or of a bundle.
+
+    A run keeps them with the logits, and counts each opening of its test set; `checkpoint` is best
+    unless named, last where there is no best. A bundle needs `data` and `out`, the folder that gets
+    the result, and stays as it is. `split` is 'val' or 'test'.
+    """
+    console = console or Console("quiet")
+    if split not in SPLITS:
+        raise RecipeError(unknown("split", split, SPLITS))
+    if is_bundle(source):
+        if data is None or out is None or checkpoint is not None:
+            raise RecipeError("a bundle is evaluated with --data SOURCE --out DIR and without --checkpoint")
+        return _evaluate_bundle(Path(source), split, str(data), Path(out), console)
+    if out is not None:
+        raise RecipeError("--out is for bundles; a run keeps its evaluation in its own folder")
+    run = RunFolder.open(source)
+    with run.lock():
+        return _evaluate_run(run, split, checkpoint, data, console)
+
+
+def _evaluate_run(
+    run: RunFolder, split: str, checkpoint: str | None, data: str | Path | None, console: Console
+) -> Evaluation:
+    recipe = run.recipe()
+    name = run.choose_checkpoint(checkpoint)
+    section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
+    splits = load_splits(section, console.line)
+    check_same_data(run, splits)
+    image_set = choose_split(splits, split)
+    runtime = resolve_runtime(recipe.train)
+    network = load_network(run, name, runtime.dtype)
+    network.to(runtime.device).to(memory_format=runtime.memory_format)
+    openings = run.count_test_opening() if split == "test" else int(run.data()["test_openings"])
+    with runtime.applied():
+        logits = predict_logits(
+            network, image_set, batch_size=recipe.train.eval_batch_size, device=runtime.device
+        )
+    evaluation, arrays = judge(logits, image_set, splits.class_names, split, name, openings)
+    run.write_evaluation(evaluation, arrays)
+    return evaluation
+
+
+def _evaluate_bundle(path: Path, split: str, data: str, out: Path, console: Console) -> Evaluation:
+    bundle = open_bundle(path)
+    recorded = bundle.recipe["data"]
+    section = DataSection.model_validate({**recorded, "source": data, "image_size": bundle.input.image_size})
+    splits = load_splits(section, console.line)
+    if splits.class_names != bundle.class_names:
+        raise DataError(
+            f"{data} has the classes {', '.join(splits.class_names)}, "
+            f"but {path} knows {', '.join(bundle.class_names)}; the names must be the same"
+        )
+    image_set = choose_split(splits, split)
+    if image_set.images.shape[1] != bundle.input.stored_size:
+        raise DataError(
+            f"{data} holds images of {image_set.images.shape[1]} pixels, but {path} takes "
+            f"{bundle.input.stored_size}; give the images in their full size"
+        )
+    predictor = Predictor(bundle)
+    probabilities = predictor.probabilities(image_set.images[image_set.indices])
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    openings = int(split == "test")
+    evaluation, arrays = judge(logits, image_set, splits.class_names, split, bundle.checkpoint, openings)
+    durable.write_bytes(out / f"{split}.npz", npz_bytes(arrays))
+    durable.write_json(out / f"{split}.json", evaluation.to_json())
+    return evaluation
+
+
+def choose_split(splits: Splits, split: str) -> ImageSet:
+    """Returns the named part; raises DataError when the data has none."""
+    image_set = splits.val if split == "val" else splits.test
+    if image_set is None:
+        other = "--split test" if split == "val" and splits.test is not None else "other data"
+        raise DataError(f"{splits.origin} has no {split} images under this recipe; use {other}")
+    return image_set
+
+
+def judge(
+    logits: NDArray[np.float32],
+    image_set: ImageSet,
+    class_names: tuple[str, ...],
+    split: str,
+    checkpoint: str,
+    test_openings: int,
+) -> tuple[Evaluation, dict[str, NDArray[Any]]]:
+    """Returns the evaluation and the arrays that it can be computed again from."""
+    labels = image_set.labels[image_set.indices]
+    assert len(logits) == len(labels), (len(logits), len(labels))
+    scores = score(logits, labels, class_names)
+    mistakes = most_confident_mistakes(logits, labels)
+    evaluation = Evaluation(split=split, checkpoint=checkpoint, test_openings=test_openings, **vars(scores))
+    arrays: dict[str, NDArray[Any]] = {
+        "logits": logits,
+        "labels": labels,
+        "mistakes": mistakes,
+        "mistake_images": image_set.images[image_set.indices[mistakes]],
+    }
+    return evaluation, arrays

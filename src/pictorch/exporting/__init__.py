@@ -1,0 +1,1 @@
+"""Exporting: from the run folder of a trained network to its bundle."""

@@ -1,0 +1,119 @@
+"""Makes the bundle of a run: graph, parity with PyTorch, golden samples, card, all or nothing."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pictorch.bundle import (
+    CARD,
+    GOLDEN,
+    MODEL,
+    Bundle,
+    BundleFacts,
+    check_target,
+    golden_bytes,
+    write_bundle,
+)
+from pictorch.datasets import Splits, load_splits
+from pictorch.exporting.golden import golden_images
+from pictorch.exporting.model_card import model_card
+from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
+from pictorch.exporting.parity import check_parity
+from pictorch.onnx_model import OnnxModel
+from pictorch.recipe import Recipe
+from pictorch.run_folder import RunFolder
+from pictorch.training.checkpoint import load_network
+from pictorch.training.start import check_same_data
+
+LICENCE = (
+    "not stated: pictorch's own licence does not cover these weights; the person who trained them and "
+    "the terms of the training images decide"
+)
+
+_SCORES = ("n", "accuracy", "accuracy_interval", "loss", "top5")
+
+
+def export(
+    run: str | Path | RunFolder,
+    *,
+    checkpoint: str | None = None,
+    out: str | Path | None = None,
+    data: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Bundle:
+    """Writes the bundle of a run and returns it as read back.
+
+    `checkpoint` is best, last or epoch-N (best where there is one); `out` a folder or a name ending
+    in .zip (the run's own `bundle` folder); `data` where the images of the run lie now. Raises
+    DataError for other images than the run's, GateError where ONNX and PyTorch disagree (and then
+    leaves no file), CheckpointError, ResourceError, RunInUseError.
+    """
+    run_folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    target = Path(out) if out is not None else run_folder.bundle_path
+    check_target(target)
+    with run_folder.lock():
+        name = run_folder.choose_checkpoint(checkpoint)
+        recipe = run_folder.recipe()
+        splits = _splits_of(run_folder, recipe, data, progress)
+        network = ClassProbabilities(load_network(run_folder, name)).eval()
+
+        progress(f"writing the graph of checkpoint {name} as ONNX, operator set {OPSET}")
+        graph = onnx_bytes(network, splits.input)
+        model = _open(graph, splits, threads=None)
+        parity = check_parity(network, model, splits)
+        progress(f"ONNX agrees with PyTorch on {parity.n:,} images ({parity.in_words()})")
+
+        images = golden_images(splits.val if splits.val is not None else splits.train)
+        # One thread, so that equal graphs give equal golden bytes on any number of CPUs.
+        golden = golden_bytes(images, _open(graph, splits, threads=1).probabilities(images))
+        facts = _facts(run_folder, recipe, splits, name)
+        card = model_card(facts, golden_images=len(images), parity_images=parity.n)
+        files = {MODEL: graph, GOLDEN: golden, CARD: card.encode()}
+        Bundle(target, facts, files).replay(model)
+        return write_bundle(target, facts, files)
+
+
+def _splits_of(run: RunFolder, recipe: Recipe, data: str | None, progress: Callable[[str], None]) -> Splits:
+    section = recipe.data if data is None else recipe.data.model_copy(update={"source": data})
+    splits = load_splits(section, progress)
+    check_same_data(run, splits)
+    return splits
+
+
+def _open(graph: bytes, splits: Splits, threads: int | None) -> OnnxModel:
+    return OnnxModel(
+        graph, name=MODEL, size=splits.input.stored_size, num_classes=len(splits.class_names),
+        threads=threads,
+    )  # fmt: skip
+
+
+def _facts(run: RunFolder, recipe: Recipe, splits: Splits, checkpoint: str) -> BundleFacts:
+    return BundleFacts(
+        class_names=splits.class_names,
+        input=splits.input,
+        recipe=_portable(recipe),
+        data_fingerprint=splits.fingerprint,
+        checkpoint=checkpoint,
+        metrics=_metrics(run, checkpoint),
+        licence=LICENCE,
+        opset=OPSET,
+    )
+
+
+def _portable(recipe: Recipe) -> dict[str, Any]:
+    """Returns the recipe as JSON, with the last part of the data's path in place of the whole."""
+    record = recipe.model_dump(mode="json")
+    record["data"]["source"] = os.path.basename(os.path.abspath(recipe.data.source))
+    return record
+
+
+def _metrics(run: RunFolder, checkpoint: str) -> dict[str, Any]:
+    """Returns the scores of the splits that this checkpoint was evaluated on, and the test openings."""
+    metrics: dict[str, Any] = {"test_openings": run.data()["test_openings"]}
+    for split in ("val", "test"):
+        evaluation = run.evaluation(split)
+        if evaluation is not None and evaluation.checkpoint == checkpoint:
+            record = evaluation.to_json()
+            metrics[split] = {key: record[key] for key in _SCORES}
+    return metrics

@@ -1,0 +1,90 @@
+"""A trained classifier as the bytes of one ONNX file, softmax inside, equal for equal networks."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from pictorch.images import InputSpec
+from pictorch.onnx_model import INPUT_NAME, OUTPUT_NAME
+
+OPSET = 20
+
+_EXAMPLE_BATCH = 2  # torch.export takes a batch of one for a constant
+
+
+class ClassProbabilities(nn.Module):
+    """A classifier with softmax behind it."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns probabilities (N, num_classes) for uint8 images (N, H, W, 3)."""
+        logits: Tensor = self.classifier(images)
+        return torch.softmax(logits, dim=1)
+
+
+def onnx_bytes(network: ClassProbabilities, spec: InputSpec) -> bytes:
+    """Returns the ONNX file of a network in evaluation mode on the CPU.
+
+    Input `images` uint8 (N, stored_size, stored_size, 3), output `probabilities` float32
+    (N, num_classes), N dynamic, operator set OPSET, weights inside the file.
+    """
+    example = torch.zeros((_EXAMPLE_BATCH, spec.stored_size, spec.stored_size, 3), dtype=torch.uint8)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Removes what tells of the exporting machine: paths, source lines, versions, inner shapes."""
+    model.producer_name = "pictorch"
+    model.ClearField("producer_version")
+    graph = model.graph
+    graph.ClearField("value_info")
+    parts = [model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    for part in parts:
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    for node in graph.node:
+        for attribute in node.attribute:
+            attribute.ClearField("doc_string")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's progress lines, warnings and log records from the user's screen."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

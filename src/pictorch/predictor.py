@@ -1,0 +1,164 @@
+"""The predictor: images of any size in, class probabilities out, from a bundle and without torch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pictorch import durable
+from pictorch.bundle import Bundle, is_bundle, open_bundle
+from pictorch.errors import CheckpointError, DataError
+from pictorch.images import decode_image, fit_pixels, shown
+from pictorch.run_folder import RunFolder
+
+ImageInput = str | Path | bytes | NDArray[np.uint8]
+
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image; `classes` holds (name, probability), most likely first."""
+
+    source: str
+    classes: tuple[tuple[str, float], ...]
+
+    @property
+    def name(self) -> str:
+        """The most likely class."""
+        return self.classes[0][0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most likely class, from 0 to 1."""
+        return self.classes[0][1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record as `predict --json` prints it."""
+        classes = [{"name": name, "probability": probability} for name, probability in self.classes]
+        return {"source": self.source, "classes": classes}
+
+
+class Predictor:
+    """A bundle at work. The golden samples are replayed before it answers anything.
+
+    Raises CheckpointError where the model is not as promised or answers differently on this machine.
+    `threads` None means one for each CPU that this process may use.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        self.bundle = bundle
+        self._model = bundle.model(threads)
+        self.golden = bundle.replay(self._model)
+
+    def __call__(self, images: Sequence[ImageInput], top: int = 5) -> list[Prediction]:
+        """Returns a prediction for each image, with its `top` classes at most.
+
+        An image is the path of a file, the bytes of one, or a uint8 array (H, W, 3) in RGB; all
+        are brought to the input's size by the same rule. Raises DataError for what is no image.
+        """
+        if isinstance(images, str | Path | bytes):
+            raise DataError("predictor takes a list of images; put the one into a list: [image]")
+        predictions = []
+        for start in range(0, len(images), _BATCH_SIZE):
+            chunk = images[start : start + _BATCH_SIZE]
+            names = [_source_name(image, start + place) for place, image in enumerate(chunk)]
+            size = self.bundle.input.stored_size
+            batch = np.stack([_pixels(image, size, name) for image, name in zip(chunk, names, strict=True)])
+            for name, row in zip(names, self.probabilities(batch), strict=True):
+                predictions.append(self._prediction(name, row, top))
+        return predictions
+
+    def probabilities(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
+        """Returns float32 (N, C) for uint8 (N, stored_size, stored_size, 3), in batches."""
+        return self._model.probabilities(images, batch_size)
+
+    def _prediction(self, source: str, row: NDArray[np.float32], top: int) -> Prediction:
+        order = np.argsort(-row, kind="stable")[:top]
+        names = self.bundle.class_names
+        return Prediction(source, tuple((names[place], float(row[place])) for place in order))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found; there is one only where everything is right."""
+
+    ok: bool
+    bundle: str
+    files: tuple[str, ...]
+    golden_n: int
+    largest_difference: float
+    class_names: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record as `verify --json` prints it."""
+        return {**vars(self), "files": list(self.files), "class_names": list(self.class_names)}
+
+
+def verify(bundle: str | Path) -> Verification:
+    """Checks hashes, schema, graph, signature and golden samples; raises CheckpointError (exit 4)."""
+    opened = open_bundle(bundle)
+    golden = Predictor(opened).golden
+    return Verification(
+        ok=True,
+        bundle=str(opened.path),
+        files=tuple(sorted(opened.files)),
+        golden_n=golden.n,
+        largest_difference=golden.largest_difference,
+        class_names=opened.class_names,
+    )
+
+
+def load(source: str | Path, *, threads: int | None = None) -> Predictor:
+    """Returns the predictor of a bundle, or of a run's bundle; raises CheckpointError."""
+    return Predictor(open_bundle(_bundle_path(Path(source))), threads=threads)
+
+
+def predict(source: str | Path, images: Iterable[ImageInput], *, top: int = 5) -> list[Prediction]:
+    """Returns a prediction for each image from a bundle, or from a run's bundle.
+
+    Raises CheckpointError for the bundle, DataError for an image.
+    """
+    return load(source)(list(images), top)
+
+
+def _bundle_path(source: Path) -> Path:
+    if is_bundle(source) or not source.is_dir():
+        return source
+    path = RunFolder.open(source).bundle_path
+    if not durable.exists(path):
+        raise CheckpointError(f"{source} has no bundle yet; make it with: pictorch export {source}")
+    return path
+
+
+def _source_name(image: ImageInput, place: int) -> str:
+    return str(image) if isinstance(image, str | Path) else f"image {place}"
+
+
+def _pixels(image: ImageInput, size: int, name: str) -> NDArray[np.uint8]:
+    """Returns the image fitted to uint8 (size, size, 3); raises DataError."""
+    if isinstance(image, bytes):
+        return decode_image(image, size, name)
+    if isinstance(image, str | Path):
+        try:
+            data = Path(image).read_bytes()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"{shown(name)} cannot be read ({reason})") from None
+        return decode_image(data, size, name)
+    if not _is_rgb(image):
+        raise DataError(f"{name} is not a path, the bytes of a file or a uint8 array (height, width, 3)")
+    return fit_pixels(image, size).pixels
+
+
+def _is_rgb(image: Any) -> bool:
+    return (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and image.size > 0
+    )

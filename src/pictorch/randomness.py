@@ -1,0 +1,84 @@
+"""Randomness as a function: every draw is computed from who asks for it, never from a state.
+
+The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
+1, 2, 3", SC 2011). A 128-bit counter holds (sample, epoch, purpose) and a 64-bit key the seed, so
+any single draw can be repeated alone, on any machine, in any process, in any order.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+UintArray = NDArray[np.uint32]
+
+_ROUNDS = 10
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+
+class Purpose(IntEnum):
+    """What a draw is for. Numbers are never changed or reused: old runs must stay repeatable."""
+
+    SPLIT = 1
+    ORDER = 2
+    FLIP_AND_CROP = 3
+    CUTOUT = 4
+    INITIALIZATION = 5
+    DROPOUT = 6
+    SAMPLES = 7
+    FLIP_PARITY = 8
+
+
+def philox(counter: tuple[UintArray, ...], key: tuple[int, int]) -> tuple[UintArray, ...]:
+    """Returns the four output words for each counter; `counter` holds four equal-shaped arrays."""
+    c0, c1, c2, c3 = (word.astype(np.uint64) for word in counter)
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0 = (product1 >> _HALF) ^ c1 ^ np.uint64(k0)
+        c1 = product1 & _LOW
+        c2 = (product0 >> _HALF) ^ c3 ^ np.uint64(k1)
+        c3 = product0 & _LOW
+        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
+    return tuple(word.astype(np.uint32) for word in (c0, c1, c2, c3))
+
+
+def words(seed: int, purpose: Purpose, samples: NDArray[np.integer], epoch: int = 0) -> UintArray:
+    """Returns uint32 random words (len(samples), 4), each row a function of its sample alone."""
+    index = np.asarray(samples, dtype=np.uint64)
+    shape = index.shape
+    counter = (
+        (index & _LOW).astype(np.uint32),
+        (index >> _HALF).astype(np.uint32),
+        np.full(shape, epoch, dtype=np.uint32),
+        np.full(shape, int(purpose), dtype=np.uint32),
+    )
+    key = (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF)
+    return np.stack(philox(counter, key), axis=-1)
+
+
+def integers(random_words: UintArray, low: int, high: int) -> NDArray[np.int64]:
+    """Returns integers in [low, high) from random words, by multiplication (bias below 2^-24)."""
+    span = np.uint64(high - low)
+    return ((random_words.astype(np.uint64) * span) >> _HALF).astype(np.int64) + low
+
+
+def permutation(seed: int, purpose: Purpose, count: int, epoch: int = 0) -> NDArray[np.int64]:
+    """Returns the order of `count` samples: the stable sort of one 64-bit word for each."""
+    drawn = words(seed, purpose, np.arange(count), epoch)
+    keys = (drawn[:, 0].astype(np.uint64) << _HALF) | drawn[:, 1].astype(np.uint64)
+    return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def derived_seed(seed: int, purpose: Purpose, *position: int) -> int:
+    """Returns a 63-bit seed for another generator, a function of (seed, purpose, position).
+
+    `position` has up to three numbers, for instance (step, micro-batch, rank).
+    """
+    step, micro_batch, rank = (*position, 0, 0, 0)[:3]
+    sample = np.array([(rank << 48) | (micro_batch << 40) | step])
+    drawn = words(seed, purpose, sample)[0]
+    return ((int(drawn[0]) << 32) | int(drawn[1])) >> 1

@@ -1,0 +1,218 @@
+"""The recipe: everything that decides what a training gives, as one typed, frozen, closed record."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Auto = Literal["auto"]
+Triple = Annotated[tuple[float, float, float], Field(strict=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are refused, values are not converted or changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataSection(Section):
+    """Where the images come from and how they are divided."""
+
+    source: str = Field(
+        min_length=1,
+        description="a name (digits, cifar10) or a path: a folder of classes, a folder with "
+        "train/val/test, a zip of either, or CIFAR-10's python archive or its batches",
+    )
+    image_size: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="side in pixels of the square images that the network sees; larger ones are "
+        "shrunk to fit and centre-cropped, smaller ones enlarged inside the network's graph; "
+        "null: the size that all images of the source have",
+    )
+    val_fraction: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the training images, equal in each class, that validates; a part "
+        "named val in the source is used in its place; 0: train on everything, choose nothing",
+    )
+    test_fraction: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the images kept for the test, where the source has no test part",
+    )
+    split_seed: int = Field(0, ge=0, description="seed of both divisions; train.seed leaves them alone")
+
+
+class AugmentSection(Section):
+    """Changes to the training images, drawn for each image and epoch."""
+
+    flip: Literal["none", "random", "alternating"] = Field(
+        "none",
+        description="left-right mirror: random draws it for each image and epoch, alternating "
+        "draws it once for each image and then changes it every epoch",
+    )
+    crop_padding: int = Field(
+        0, ge=0, le=256, description="pixels added on each side before a random crop of the old size"
+    )
+    crop_fill: Literal["reflect", "zero"] = Field(
+        "reflect", description="what the added pixels hold: mirrored image, or black"
+    )
+    cutout: int = Field(
+        0, ge=0, le=1024, description="side in pixels of a square set to the mean colour; 0: none"
+    )
+
+
+class ModelSection(Section):
+    """The network."""
+
+    name: str = Field(description="a network that `pictorch models` lists")
+    dropout: Fraction | None = Field(None, description="dropout share; null: the network's own")
+    mean: Auto | Triple = Field(
+        "auto", description="subtracted from each channel (0 to 1); auto: mean of the training images"
+    )
+    std: Auto | Triple = Field(
+        "auto", description="each channel is divided by it; auto: deviation of the training images"
+    )
+
+
+class LossSection(Section):
+    """What training makes small."""
+
+    name: Literal["cross_entropy"] = Field("cross_entropy", description="the loss")
+    label_smoothing: Fraction = Field(0.0, description="share of the label spread over all classes")
+
+
+class OptimizerSection(Section):
+    """How the weights move."""
+
+    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd with momentum, or adamw")
+    lr: float = Field(gt=0, description="peak learning rate; the schedule multiplies it")
+    momentum: Fraction = Field(0.9, description="momentum (sgd)")
+    nesterov: bool = Field(True, description="Nesterov's form of momentum (sgd)")
+    betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = Field(
+        (0.9, 0.999), description="decay of the running first and second moments (adamw)"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="L2 factor (sgd) or decoupled decay (adamw)")
+    decay_norm_and_bias: bool = Field(
+        True, description="whether weight decay also acts on biases and normalisation scales"
+    )
+
+
+class ScheduleSection(Section):
+    """The learning rate as a function of the step."""
+
+    name: Literal["constant", "step", "cosine", "linear"] = Field(
+        "cosine", description="shape of the rate after the warm-up"
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear rise at the start")
+    warmup_start: float = Field(0.01, gt=0, le=1, description="share of the peak at the first step")
+    final_factor: float = Field(
+        0.0, ge=0, le=1, description="share of the peak at the last step (cosine, linear)"
+    )
+    step_epochs: int = Field(30, ge=1, description="epochs between two falls (step)")
+    step_factor: float = Field(0.1, gt=0, le=1, description="factor of each fall (step)")
+
+
+class TrainSection(Section):
+    """The loop, the machine and what is kept."""
+
+    epochs: int = Field(ge=1, description="passes over the training images")
+    batch_size: int = Field(
+        128,
+        ge=1,
+        description="images a step; what does not fill a last batch is left out of that epoch",
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts that a batch is computed in, to save memory; divides batch_size"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="decides weights, order, augmentation, dropout")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto: CUDA, then MPS, then CPU, the first that there is"
+    )
+    precision: Literal["auto", "float32", "float64", "bf16", "fp16"] = Field(
+        "auto",
+        description="arithmetic of training, evaluation is float32 (float64 with float64); auto: "
+        "bf16 where the device multiplies it natively (CUDA capability 8, CPUs with avx512_bf16 "
+        "or amx_bf16), else fp16 with scaling on CUDA, else float32",
+    )
+    channels_last: Auto | bool = Field(
+        "auto", description="memory order N,H,W,C inside the network; auto: yes on CPU and CUDA"
+    )
+    cudnn_benchmark: Auto | bool = Field(
+        "auto", description="let cuDNN time its kernels first; auto: yes (all batches are alike)"
+    )
+    compile: Auto | bool = Field(
+        "auto", description="torch.compile; auto: no (one run seldom earns its minutes back)"
+    )
+    threads: Auto | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto", description="CPU threads; auto: one for each physical core that is allowed"
+    )
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="decay a step of the averaged weights that are judged and kept; null: none"
+    )
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="largest norm of the whole gradient; null: no limit"
+    )
+    early_stop_epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="stop after so many epochs without a better validation; null: never"
+    )
+    eval_batch_size: int = Field(500, ge=1, description="images a step in validation and evaluation")
+    save_every_epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="keep a checkpoint for good every so many epochs; null: best and last only"
+    )
+    save_every_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        10.0, description="also save `last` inside an epoch every so many minutes; null: at its end"
+    )
+    log_every_steps: int = Field(50, ge=1, description="steps between two recorded training losses")
+
+
+class Recipe(Section):
+    """A whole recipe; `name` is the file's name without its ending."""
+
+    name: str = "recipe"
+    data: DataSection
+    augment: AugmentSection = AugmentSection()
+    model: ModelSection
+    loss: LossSection = LossSection()
+    optimizer: OptimizerSection
+    schedule: ScheduleSection = ScheduleSection()
+    train: TrainSection
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        problems = []
+        if self.train.batch_size % self.train.accumulate:
+            problems.append(
+                f"train.accumulate: {self.train.accumulate} does not divide "
+                f"train.batch_size {self.train.batch_size}"
+            )
+        if self.schedule.warmup_epochs > self.train.epochs:
+            problems.append(
+                f"schedule.warmup_epochs: {self.schedule.warmup_epochs} is more than "
+                f"train.epochs {self.train.epochs}"
+            )
+        if self.train.early_stop_epochs and self.data.val_fraction == 0:
+            problems.append(
+                f"train.early_stop_epochs: {self.train.early_stop_epochs} needs validation images, "
+                "but data.val_fraction is 0"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in Recipe.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
+def default_of(section: str, key: str) -> Any:
+    """Returns the default of a field, or the string 'required'."""
+    field = SECTIONS[section].model_fields[key]
+    return "required" if field.is_required() else field.default

@@ -1,0 +1,238 @@
+"""Recipes as YAML: found by name or path, overridden, checked as a whole, written, explained."""
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pictorch.errors import RecipeError, nearest, unknown
+from pictorch.recipe import SECTIONS, Recipe, default_of
+
+RecipeRef = str | Path | Recipe | Mapping[str, Any]
+
+_LARGEST_BYTES = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, less aliases and double keys, with 1e-3 read as the number it is."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed in a recipe")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.YAMLError(f"a key stands twice (line {node.start_mark.line + 1})")
+        return mapping
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML's safe dumper, which puts the text '1e5' in quotes, so that _Loader reads it as text."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+0123456789."),
+    )
+
+# What YAML raises: for its syntax; for 2020-13-45 and 0x_; for very deep nesting.
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+
+def load_recipe(
+    ref: RecipeRef,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    *,
+    network_names: Iterable[str] | None = None,
+) -> Recipe:
+    """Returns the checked recipe behind a packaged name, a YAML file, a mapping or a Recipe.
+
+    `overrides` are 'section.key=value' strings or a mapping of 'section.key' to value;
+    `network_names`, where given, are the values that model.name may have. Raises RecipeError with
+    one line for every problem there is.
+    """
+    values, origin = _read(ref)
+    problems = _override(values, overrides)
+    problems += _unknown_keys(values)
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        problems += _explain(error)
+    if network_names is not None:
+        problems += _network_problems(values, network_names)
+    if problems or recipe is None:
+        raise RecipeError(*(f"{origin}: {problem}" for problem in problems))
+    return recipe
+
+
+def packaged_recipes() -> list[str]:
+    """Returns the names of the recipes that come with pictorch."""
+    folder = files("pictorch").joinpath("packaged_recipes")
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def recipes(name: str | None = None) -> list[dict[str, Any]]:
+    """Returns the packaged recipes (name, header), or each field of one resolved recipe explained.
+
+    A field has path, value, default, changed and description. Raises RecipeError when unknown.
+    """
+    if name is None:
+        return [{"name": each, "header": recipe_header(each)} for each in packaged_recipes()]
+    return explain_recipe(load_recipe(name))
+
+
+def recipe_header(name: str) -> str:
+    """Returns the comment at the head of a packaged recipe: its command, score, time and machine."""
+    lines = _packaged_text(name).splitlines()
+    header = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        header.append(line.removeprefix("#").strip())
+    return "\n".join(header)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Returns the whole recipe as YAML that load_recipe reads back to an equal one."""
+    return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def explain_recipe(recipe: Recipe) -> list[dict[str, Any]]:
+    """Returns for each field: path, value, default, whether it was changed, and its description."""
+    rows = []
+    for section, section_type in SECTIONS.items():
+        for key, field in section_type.model_fields.items():
+            value, default = getattr(getattr(recipe, section), key), default_of(section, key)
+            rows.append(
+                {
+                    "path": f"{section}.{key}",
+                    "value": value,
+                    "default": default,
+                    "changed": value != default,
+                    "description": field.description or "",
+                }
+            )
+    return rows
+
+
+def _read(ref: RecipeRef) -> tuple[dict[str, Any], str]:
+    if isinstance(ref, Recipe):
+        return ref.model_dump(), ref.name
+    if isinstance(ref, Mapping):
+        copied = {k: dict(v) if isinstance(v, Mapping) else v for k, v in ref.items()}
+        return copied, str(ref.get("name", "recipe"))
+    path = Path(ref)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        if not path.is_file():
+            raise RecipeError(f"recipe file {path} does not exist; `pictorch recipes` lists packaged ones")
+        text, name = _read_text(path), path.stem
+    else:
+        text, name = _packaged_text(str(ref)), str(ref)
+    try:
+        values = yaml.load(text, _Loader)  # noqa: S506 - a subclass of the safe loader
+    except _NOT_YAML as error:
+        raise RecipeError(f"{ref}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{ref}: a recipe is a mapping of sections ({', '.join(SECTIONS)})")
+    return {"name": name, **values}, str(ref)
+
+
+def _read_text(path: Path) -> str:
+    if path.stat().st_size > _LARGEST_BYTES:
+        raise RecipeError(f"{path}: {path.stat().st_size} bytes are too many for a recipe")
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: not a text file in UTF-8") from None
+
+
+def _packaged_text(name: str) -> str:
+    if name not in packaged_recipes():
+        raise RecipeError(f"{unknown('recipe', name, packaged_recipes())}; or give a .yaml file")
+    return files("pictorch").joinpath("packaged_recipes", f"{name}.yaml").read_text("utf-8")
+
+
+def _override(values: dict[str, Any], overrides: Iterable[str] | Mapping[str, Any]) -> list[str]:
+    problems = []
+    if isinstance(overrides, Mapping):
+        pairs = list(overrides.items())
+    else:
+        pairs = []
+        for text in overrides:
+            path, equals, value = text.partition("=")
+            if not equals:
+                problems.append(f"--set {text}: write section.key=value")
+                continue
+            try:
+                pairs.append((path.strip(), yaml.load(value, _Loader)))  # noqa: S506
+            except _NOT_YAML:
+                problems.append(f"--set {text}: {value!r} is not a YAML value")
+    for path, value in pairs:
+        section, dot, key = path.partition(".")
+        if not dot or not isinstance(values.setdefault(section, {}), dict):
+            problems.append(f"--set {path}: write section.key=value")
+            continue
+        values[section][key] = value
+    return problems
+
+
+def _unknown_keys(values: dict[str, Any]) -> list[str]:
+    """Pydantic refuses unknown keys too; these lines name the nearest known one."""
+    problems = []
+    for section, content in values.items():
+        if section == "name":
+            continue
+        if section not in SECTIONS:
+            problems.append(
+                f"{section}: unknown section{nearest(str(section), SECTIONS)}; known: {', '.join(SECTIONS)}"
+            )
+        elif isinstance(content, dict):
+            known = SECTIONS[section].model_fields
+            for key in content:
+                if key not in known:
+                    problems.append(
+                        f"{section}.{key} = {content[key]!r}: unknown key{nearest(str(key), known)}; "
+                        f"known: {', '.join(known)}"
+                    )
+    return problems
+
+
+def _network_problems(values: dict[str, Any], network_names: Iterable[str]) -> list[str]:
+    model = values.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    if not isinstance(name, str) or name in set(network_names):
+        return []
+    return [f"model.name: {unknown('network', name, network_names)}"]
+
+
+def _explain(error: ValidationError) -> list[str]:
+    problems = []
+    for detail in error.errors():
+        if detail["type"] in ("extra_forbidden", "invalid_key"):
+            continue
+        path = ".".join(str(part) for part in detail["loc"][:2])
+        message = detail["msg"].removeprefix("Value error, ")
+        if not path:
+            problems += message.splitlines()
+        elif detail["type"] == "missing" and len(detail["loc"]) <= 2:
+            problems.append(f"{path}: required, but not given")
+        else:
+            value = detail["input"]
+            near = nearest(value, _choices(path)) if isinstance(value, str) else ""
+            problems.append(f"{path} = {value!r}: {message[0].lower()}{message[1:]}{near}")
+    return list(dict.fromkeys(problems))
+
+
+def _choices(path: str) -> list[str]:
+    section, _, key = path.partition(".")
+    field = SECTIONS[section].model_fields.get(key) if section in SECTIONS else None
+    return re.findall(r"'([^']+)'", str(field.annotation)) if field else []

@@ -1,0 +1,108 @@
+"""What the run was made from: images, layers, recipe, environment."""
+
+from pictorch.recipe_files import explain_recipe
+from pictorch.reporting import formats
+from pictorch.reporting.markup import Content, Markup, element, group, missing, table
+from pictorch.reporting.records import PARTS, Records
+
+
+def render_data(records: Records) -> Markup:
+    """Returns where the images came from and how many of each class every split has."""
+    data, classes = records.data, records.data.get("class_counts", {})
+    splits = [split for split in PARTS if any(classes.get(split, []))]
+    if not splits:
+        counts = missing("The images of each class were not counted.")
+    else:
+        rows = [
+            [records.class_name(label), *(formats.count(classes[split][label]) for split in splits)]
+            for label in range(len(classes[splits[0]]))
+        ]
+        counts = table(
+            "Images of each class",
+            ["class", *(PARTS[split] for split in splits)],
+            rows,
+            numeric=range(1, len(splits) + 1),
+            foot=["all", *(formats.count(sum(classes[split])) for split in splits)],
+        )
+    facts = [
+        ("source", data.get("source")),
+        ("found", data.get("origin")),
+        ("fingerprint", data.get("fingerprint")),
+        ("input", formats.plain(data["input"]) if data.get("input") else None),
+    ]
+    return group(_pairs(facts), counts)
+
+
+def render_layers(records: Records) -> Markup:
+    """Returns the layers with output shape, parameters and multiply-adds for one image."""
+    network = records.facts.get("network", {})
+    if not network.get("layers"):
+        return missing("The layers were not recorded.", f"pictorch models {records.recipe.model.name}")
+    rows = [
+        [
+            layer["name"],
+            layer["kind"],
+            " × ".join(map(str, layer["output_shape"])),
+            formats.count(layer["parameters"]),
+            formats.count(layer["multiply_adds"]),
+        ]
+        for layer in network["layers"]
+    ]
+    foot = ["all", "", "", formats.count(network["parameters"]), formats.count(network["multiply_adds"])]
+    heads = ["layer", "kind", "output shape", "parameters", "multiply-adds"]
+    return table("Layers", heads, rows, numeric=(3, 4), foot=foot)
+
+
+def render_recipe(records: Records) -> Markup:
+    """Returns every field of the recipe, those that differ from their default marked."""
+    rows: list[list[Content]] = []
+    for field in explain_recipe(records.recipe):
+        value, required = formats.plain(field["value"]), field["default"] == "required"
+        differs = field["changed"] and not required
+        rows.append(
+            [
+                field["path"],
+                element("mark", value) if differs else value,
+                "required" if required else formats.plain(field["default"]),
+                field["description"],
+            ]
+        )
+    note = element("p", element("mark", "Marked"), " values differ from their default.")
+    return group(note, table("Recipe", ["field", "value", "default", "meaning"], rows))
+
+
+def render_environment(records: Records) -> Markup:
+    """Returns the machine, the versions, and what each `auto` of the recipe became and why."""
+    environment = records.environment
+    if not environment:
+        return missing("The environment was not recorded.")
+    nested = ("packages", "auto")
+    facts = [(key, formats.plain(value)) for key, value in environment.items() if key not in nested]
+    packages = environment.get("packages", {})
+    auto = environment.get("auto", {})
+    return group(
+        _pairs([("command", records.training_command), *facts]),
+        element("h3", "Settings that were left to pictorch") if auto else None,
+        table(
+            "Automatic settings",
+            ["field", "value", "reason"],
+            [[path, formats.plain(made["value"]), made.get("reason", "")] for path, made in auto.items()],
+        )
+        if auto
+        else None,
+        element("h3", "Packages") if packages else None,
+        table("Packages", ["package", "version"], [[name, version] for name, version in packages.items()])
+        if packages
+        else None,
+    )
+
+
+def _pairs(facts: list[tuple[str, str | None]]) -> Markup | None:
+    known = [(name, value) for name, value in facts if value]
+    if not known:
+        return None
+    return element(
+        "dl",
+        *(group(element("dt", name), element("dd", value)) for name, value in known),
+        class_="facts",
+    )

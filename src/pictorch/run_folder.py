@@ -1,0 +1,343 @@
+"""The run folder: the only file that knows the names inside it, and the records that lie there."""
+
+import fcntl
+import io
+import json
+import os
+import platform
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pictorch import durable
+from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown
+from pictorch.recipe import Recipe
+from pictorch.recipe_files import dump_recipe, load_recipe
+
+SCHEMA = 1
+BEST, LAST = "best", "last"
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The scores of one class; AUC is one against the rest, None where it is not defined."""
+
+    name: str
+    n: int
+    precision: float
+    recall: float
+    f1: float
+    auc: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found. Fractions from 0 to 1; `confusion[i][j]` counts label i called j."""
+
+    split: str
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    loss: float
+    top5: float | None
+    per_class: tuple[ClassScore, ...]
+    macro: dict[str, float | None]
+    confusion: tuple[tuple[int, ...], ...]
+    checkpoint: str
+    test_openings: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record as `evaluate --json` prints it."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> "Evaluation":
+        """Returns the record behind what `to_json` gave."""
+        low, high = record["accuracy_interval"]
+        return Evaluation(
+            **{
+                **record,
+                "accuracy_interval": (low, high),
+                "per_class": tuple(ClassScore(**score) for score in record["per_class"]),
+                "confusion": tuple(tuple(row) for row in record["confusion"]),
+            }
+        )
+
+
+class RunFolder:
+    """One run on the disk. Every stage after training reads and writes through this class."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, out: str | Path | None, recipe_name: str) -> "RunFolder":
+        """Makes the folder `out`, or `runs/<recipe>-<NNN>` with the first free number.
+
+        Raises RecipeError when `out` already holds something, ResourceError when it cannot be made.
+        """
+        if out is not None:
+            path = Path(out)
+            with durable.explained(path):
+                path.mkdir(parents=True, exist_ok=True)
+                if any(path.iterdir()):
+                    raise RecipeError(
+                        f"{path} is not empty; go on with `pictorch train --resume {path}` "
+                        "or choose another --out"
+                    )
+            return cls(path)
+        parent = Path("runs")
+        with durable.explained(parent):
+            parent.mkdir(exist_ok=True)
+            number = 1 + max(
+                (
+                    int(entry.name.rpartition("-")[2])
+                    for entry in parent.glob(f"{recipe_name}-*")
+                    if re.fullmatch(r"-\d{3,}", entry.name.removeprefix(recipe_name))
+                ),
+                default=0,
+            )
+            while True:
+                try:
+                    path = parent / f"{recipe_name}-{number:03d}"
+                    path.mkdir()
+                    return cls(path)
+                except FileExistsError:
+                    number += 1
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """Returns the run at `path`; raises CheckpointError when there is none or it is newer."""
+        run = cls(Path(path))
+        if not run._file("run.json").is_file():
+            raise CheckpointError(f"{path} is not a run folder (it has no run.json)")
+        schema = run.facts().get("schema")
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise CheckpointError(
+                f"{path} was written by a newer pictorch (schema {schema}, this one reads {SCHEMA}); "
+                "upgrade with: pip install -U pictorch"
+            )
+        return run
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the folder for this process; raises RunInUseError when another one has it.
+
+        The kernel frees the lock when the process ends, however it ends.
+        """
+        with durable.explained(self.path), self._file("run.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise RunInUseError(
+                    f"{self.path} is in use by {holder}; wait for it or stop it first"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            yield
+
+    def begin(
+        self,
+        recipe: Recipe,
+        *,
+        command: list[str],
+        network: dict[str, Any],
+        environment: dict[str, Any],
+        data: dict[str, Any],
+        segments: list[dict[str, Any]],
+    ) -> None:
+        """Writes what a run starts with; run.json comes last and makes the folder a run."""
+        durable.write_bytes(self._file("recipe.yaml"), dump_recipe(recipe).encode())
+        self.write_environment(environment)
+        durable.write_json(self._file("data.json"), {"schema": SCHEMA, **data, "test_openings": 0})
+        facts = {"schema": SCHEMA, "command": command, "network": network}
+        facts |= {"segments": segments, "finished_epoch": None}
+        durable.write_json(self._file("run.json"), facts)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns run.json: schema, command, network (layer table), segments, finished_epoch."""
+        return self._read_json("run.json")
+
+    def write_segments(self, segments: list[dict[str, Any]]) -> None:
+        """Records the training segments, one more than before, which makes the run unfinished."""
+        facts = {**self.facts(), "segments": segments, "finished_epoch": None}
+        durable.write_json(self._file("run.json"), facts)
+
+    def write_finished(self, epoch: int) -> None:
+        """Records that training ended after `epoch` epochs, as planned or stopped early."""
+        if self.facts()["finished_epoch"] != epoch:
+            durable.write_json(self._file("run.json"), {**self.facts(), "finished_epoch": epoch})
+
+    def recipe(self) -> Recipe:
+        """Returns the resolved recipe of the run."""
+        return load_recipe(self._file("recipe.yaml"))
+
+    def environment(self) -> dict[str, Any]:
+        """Returns environment.json: versions, device, threads and every resolved `auto`."""
+        return self._read_json("environment.json")
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Replaces environment.json."""
+        durable.write_json(self._file("environment.json"), environment)
+
+    def data(self) -> dict[str, Any]:
+        """Returns data.json: source, fingerprint, class names, counts, input, test openings."""
+        return self._read_json("data.json")
+
+    def count_test_opening(self) -> int:
+        """Adds one to the openings of the test set and returns their number."""
+        record = self.data()
+        record["test_openings"] += 1
+        durable.write_json(self._file("data.json"), record)
+        return int(record["test_openings"])
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Appends a line to metrics.jsonl: only values that follow from recipe, data and seed."""
+        durable.append_line(self._file("metrics.jsonl"), json.dumps(record, allow_nan=False))
+
+    def append_timing(self, record: dict[str, Any]) -> None:
+        """Appends a line to timing.jsonl: seconds, images a second, memory."""
+        durable.append_line(self._file("timing.jsonl"), json.dumps(record, allow_nan=False))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the lines of metrics.jsonl, `kind` being 'step' or 'epoch'."""
+        return self._read_lines("metrics.jsonl")
+
+    def timing(self) -> list[dict[str, Any]]:
+        """Returns the lines of timing.jsonl, `kind` being 'step' or 'epoch'."""
+        return self._read_lines("timing.jsonl")
+
+    def log_sizes(self) -> dict[str, int]:
+        """Returns the bytes of both line files, which a checkpoint keeps to cut them back to."""
+        return {
+            name: self._file(name).stat().st_size if self._file(name).exists() else 0
+            for name in ("metrics.jsonl", "timing.jsonl")
+        }
+
+    def cut_back(self, metrics_bytes: int, last_step: int) -> None:
+        """Drops what was recorded after a checkpoint: metrics by size, timing by step."""
+        durable.truncate(self._file("metrics.jsonl"), metrics_bytes)
+        kept = [line for line in self.timing() if line["step"] <= last_step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        durable.write_bytes(self._file("timing.jsonl"), text.encode())
+
+    def write_samples(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Writes samples.npz: pictures as they are stored and as a batch of the recipe has them."""
+        durable.write_bytes(self._file("samples.npz"), npz_bytes(arrays))
+
+    def samples(self) -> dict[str, NDArray[Any]]:
+        """Returns the arrays of samples.npz, none where it was not written."""
+        return self._read_npz("samples.npz")
+
+    def write_evaluation(self, evaluation: Evaluation, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Writes evaluation/<split>.npz (logits, labels, mistakes) and then the .json."""
+        stem = f"evaluation/{evaluation.split}"
+        durable.write_bytes(self._file(f"{stem}.npz"), npz_bytes(arrays))
+        durable.write_json(self._file(f"{stem}.json"), evaluation.to_json())
+
+    def evaluation(self, split: str) -> Evaluation | None:
+        """Returns the stored evaluation of a split, None where it was not made."""
+        if not self._file(f"evaluation/{split}.json").exists():
+            return None
+        return Evaluation.from_json(self._read_json(f"evaluation/{split}.json"))
+
+    def evaluation_arrays(self, split: str) -> dict[str, NDArray[Any]]:
+        """Returns logits, labels and mistakes of a split, none where it was not evaluated."""
+        return self._read_npz(f"evaluation/{split}.npz")
+
+    def checkpoint_path(self, name: str) -> Path:
+        """Returns where the checkpoint `best`, `last` or `epoch-NNNN` lies or will lie."""
+        return self._file("checkpoints") / name
+
+    def checkpoints(self) -> list[str]:
+        """Returns the names of the checkpoints that are there, best and last first."""
+        folder = self._file("checkpoints")
+        kept = sorted(path.name for path in folder.glob("epoch-*") if path.suffix == "")
+        return [name for name in (BEST, LAST) if durable.exists(folder / name)] + kept
+
+    def choose_checkpoint(self, asked: str | None) -> str:
+        """Returns the asked checkpoint, else best, else last; raises when it is not there."""
+        names = self.checkpoints()
+        if not names:
+            raise CheckpointError(
+                f"{self.path} has no checkpoint yet; go on with: pictorch train --resume {self.path}"
+            )
+        if asked is None:
+            return names[0]
+        if asked not in names:
+            number = re.fullmatch(r"epoch-(\d+)", asked)
+            padded = f"epoch-{int(number[1]):04d}" if number else asked
+            if padded not in names:
+                raise CheckpointError(f"{self.path}: {unknown('checkpoint', asked, names)}")
+            return padded
+        return asked
+
+    @property
+    def bundle_path(self) -> Path:
+        """Where `export` puts the bundle."""
+        return self._file("bundle")
+
+    @property
+    def report_path(self) -> Path:
+        """Where `report` puts the page."""
+        return self._file("report.html")
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """Where the TensorBoard view lies."""
+        return self._file("tensorboard")
+
+    @property
+    def log_path(self) -> Path:
+        """Where the lines that a person saw are kept."""
+        return self._file("log.txt")
+
+    def _file(self, name: str) -> Path:
+        return self.path / name
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            value = json.loads(self._file(name).read_bytes())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self._file(name)} cannot be read: {error}") from None
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{self._file(name)} is not what pictorch wrote")
+        return value
+
+    def _read_lines(self, name: str) -> list[dict[str, Any]]:
+        path = self._file(name)
+        if not path.exists():
+            return []
+        whole = path.read_bytes().rpartition(b"\n")[0]
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from None
+
+    def _read_npz(self, name: str) -> dict[str, NDArray[Any]]:
+        path = self._file(name)
+        if not path.exists():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from None
+
+
+def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Returns the arrays as the bytes of a compressed .npz file; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

@@ -1,0 +1,160 @@
+"""Checkpoints: what a training needs to go on bit for bit, and the weights that are judged.
+
+`model.safetensors` holds the judged weights; `state.pt` holds the rest, tensors and plain values
+only, read with `weights_only=True`. Randomness, order and schedule are functions of the position
+and need not be saved.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pictorch import durable
+from pictorch.errors import CheckpointError
+from pictorch.images import InputSpec
+from pictorch.networks import Classifier, build_network
+from pictorch.run_folder import BEST, LAST, RunFolder
+from pictorch.training.session import Position, Session
+
+SCHEMA = 1
+_WEIGHTS, _STATE = "model.safetensors", "state.pt"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Where a training goes on: the checkpoint's folder, and what was wrong with newer ones."""
+
+    folder: Path
+    complaint: str | None
+    metrics_bytes: int
+
+
+def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[str, Any]) -> None:
+    """Writes the session as checkpoint `name`; `metrics` is kept in its manifest.
+
+    For `last`, the one before stays beside it as `last.previous`.
+    """
+    state: dict[str, Any] = {
+        "position": session.position.to_json(),
+        "losses": session.losses,
+        "correct": session.correct,
+        "optimizer": session.optimizer.state_dict(),
+        "scaler": session.scaler.state_dict(),
+        "metrics_bytes": run.log_sizes()["metrics.jsonl"],
+    }
+    if session.average is not None:
+        state["weights"] = session.network.state_dict()
+    manifest = {"schema": SCHEMA, "step": session.step, "metrics": metrics}
+    with durable.new_folder(run.checkpoint_path(name), manifest, keep_previous=name == LAST) as folder:
+        save_file(_contiguous(session.judged_network), folder / _WEIGHTS)
+        torch.save(state, folder / _STATE)
+
+
+def restore(session: Session, run: RunFolder) -> Restored | None:
+    """Puts a session where the newest whole checkpoint left it; None when there is none yet.
+
+    A damaged `last` is set aside as `last.damaged`. Raises CheckpointError when checkpoints exist
+    but none is whole.
+    """
+    names = run.checkpoints()
+    if not names:
+        return None
+    folder, manifest, complaint = _newest(run, names)
+    if complaint is not None and run.checkpoint_path(LAST).exists():
+        durable.set_aside(run.checkpoint_path(LAST))
+    state = _read_state(folder / _STATE)
+    _load_weights(session.judged_network, _read_weights(folder / _WEIGHTS), folder)
+    if session.average is not None:
+        _load_weights(session.network, state["weights"], folder)
+    session.optimizer.load_state_dict(state["optimizer"])
+    session.scaler.load_state_dict(state["scaler"])
+    session.losses.copy_(state["losses"])
+    session.correct.copy_(state["correct"])
+    session.position = Position(**state["position"])
+    run.cut_back(state["metrics_bytes"], manifest["step"])
+    return Restored(folder, complaint, state["metrics_bytes"])
+
+
+def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.float32) -> Classifier:
+    """Returns the judged network of a checkpoint in evaluation mode, of `dtype`, on the CPU.
+
+    Raises CheckpointError when it is missing, damaged or of another network.
+    """
+    folder, _, complaint = durable.newest_folder(run.checkpoint_path(checkpoint))
+    if complaint is not None:
+        raise CheckpointError(f"{complaint}; name another one with --checkpoint")
+    data = run.data()
+    spec = InputSpec.from_json(data["input"])
+    network = build_network(run.recipe().model, len(data["class_names"]), spec).to(dtype)
+    _load_weights(network, _read_weights(folder / _WEIGHTS), folder)
+    return network.eval()
+
+
+def checkpoint_metrics(run: RunFolder, checkpoint: str) -> dict[str, Any]:
+    """Returns the metrics that were recorded with a checkpoint: epoch, val_accuracy and so on."""
+    folder, manifest, _ = durable.newest_folder(run.checkpoint_path(checkpoint))
+    metrics = manifest.get("metrics")
+    assert isinstance(metrics, dict), folder
+    return metrics
+
+
+def _newest(run: RunFolder, names: list[str]) -> tuple[Path, dict[str, Any], str | None]:
+    complaint: str | None = None
+    try:
+        return durable.newest_folder(run.checkpoint_path(LAST))
+    except CheckpointError as error:
+        complaint = str(error)
+    others = []
+    for name in names:
+        if name not in (LAST,):
+            try:
+                folder, manifest, _ = durable.newest_folder(run.checkpoint_path(name))
+                others.append((manifest["step"], name == BEST, folder, manifest))
+            except CheckpointError:
+                continue
+    if not others:
+        raise CheckpointError(
+            f"{complaint}, and no other checkpoint of {run.path} is whole; start again with a new --out"
+        )
+    _, _, folder, manifest = max(others, key=lambda other: other[:2])
+    return folder, manifest, complaint
+
+
+def _contiguous(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is not its own
+        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    assert isinstance(state, dict), path
+    return state
+
+
+def _load_weights(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != found:
+        name = min(
+            (n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)),
+            key=lambda n: (n not in expected, n),
+        )
+        raise CheckpointError(
+            f"{folder} does not fit the run's network: {name} is {found.get(name, 'missing')}, "
+            f"expected {expected.get(name, 'nothing')}; it was made with another recipe"
+        )
+    network.load_state_dict(weights)

@@ -1,0 +1,118 @@
+"""What a person sees of a training: a live line in a terminal, plain lines elsewhere."""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console as RichConsole
+from rich.live import Live
+from rich.text import Text
+
+_REFRESH_SECONDS = 0.25
+_PLAIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class StepView:
+    """The figures of a moment in training; `epoch` and `batch` count from 1."""
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float | None
+    images_per_second: float
+    seconds_left: float
+
+    def line(self) -> str:
+        """Returns the figures as one line."""
+        norm = "" if self.gradient_norm is None else f"  grad {self.gradient_norm:.3g}"
+        return (
+            f"epoch {self.epoch}/{self.epochs}  batch {self.batch}/{self.batches}  loss {self.loss:.4f}  "
+            f"lr {self.learning_rate:.3g}{norm}  {self.images_per_second:,.0f} images/s  "
+            f"{duration(self.seconds_left)} left"
+        )
+
+
+class Console:
+    """Shows lasting lines and the moving one on `stream`, and keeps the lasting ones in log.txt.
+
+    `level` is 'quiet' (nothing but log.txt), 'normal' or 'verbose' (a plain line at every record).
+    """
+
+    def __init__(self, level: str = "normal", stream: TextIO | None = None) -> None:
+        self._level = level
+        self._stream = stream if stream is not None else sys.stderr
+        self._live: Live | None = None
+        self._log_path: Path | None = None
+        self._shown_at = 0.0
+
+    def keep_log(self, path: Path) -> None:
+        """Appends every further lasting line to `path` as well."""
+        self._log_path = path
+
+    def line(self, text: str, style: str = "") -> None:
+        """Shows a lasting line."""
+        if self._log_path is not None:
+            with self._log_path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text + "\n")
+        if self._level == "quiet":
+            return
+        if self._live is not None:
+            self._live.console.print(Text(text, style), soft_wrap=True)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def wants_step(self) -> bool:
+        """Returns whether the moving line is due; asking before measuring keeps the loop free."""
+        if self._level == "quiet":
+            return False
+        pause = _REFRESH_SECONDS if self._live is not None else _PLAIN_SECONDS
+        return time.monotonic() - self._shown_at >= pause
+
+    def step(self, view: StepView) -> None:
+        """Shows the moving line."""
+        self._shown_at = time.monotonic()
+        if self._live is not None:
+            share = view.batch / view.batches
+            bar = "━" * round(20 * share)
+            text = Text.assemble((f"{bar:─<20} ", "cyan"), view.line())
+            text.no_wrap, text.overflow = True, "ellipsis"
+            self._live.update(text)
+        else:
+            self.line(view.line())
+
+    def __enter__(self) -> "Console":
+        self._shown_at = time.monotonic()
+        if self._level != "quiet" and self._stream.isatty() and os.environ.get("TERM") != "dumb":
+            plain = bool(os.environ.get("NO_COLOR"))
+            console = RichConsole(file=self._stream, color_system=None if plain else "auto")
+            self._live = Live(console=console, transient=True, refresh_per_second=1 / _REFRESH_SECONDS)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration for people: 41 s, 3 min 05 s, 2 h 07 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,65 @@
+"""What a result depends on besides recipe, data and seed: versions, processor, threads, settings."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pictorch.training.runtime import Runtime
+
+PACKAGES = ("numpy", "pillow", "scikit-learn", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime")
+
+# A different value of one of these can change the last bits of a training.
+_EXACTNESS = ("pictorch", "cpu", "device", "device_name", "threads", "cpu_capability")
+
+
+def describe_environment(runtime: Runtime) -> dict[str, Any]:
+    """Returns the record of environment.json; no path, user or host name is in it."""
+    return {
+        "pictorch": _version("pictorch"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "device": runtime.device.type,
+        "device_name": torch.cuda.get_device_name() if runtime.device.type == "cuda" else _cpu_name(),
+        "threads": runtime.threads,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "auto": {
+            field: {"value": choice.value, "reason": choice.reason}
+            for field, choice in runtime.choices.items()
+        },
+    }
+
+
+def inexactness(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Returns each difference that keeps a resumed run from being bit-exact, as 'what: old -> new'."""
+    pairs = [(name, before.get(name), now[name]) for name in _EXACTNESS]
+    pairs += [
+        (name, before.get("packages", {}).get(name), now["packages"][name])
+        for name in ("numpy", "torch", "torchvision")
+    ]
+    pairs += [
+        (field, before.get("auto", {}).get(field, {}).get("value"), choice["value"])
+        for field, choice in now["auto"].items()
+        if field not in ("train.device", "train.threads")
+    ]
+    return [f"{name}: {old} -> {new}" for name, old, new in pairs if old != new]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,147 @@
+"""Everything that a training changes or uses at a step, built from recipe and data."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pictorch.datasets.batches import TrainingBatches, channel_statistics
+from pictorch.datasets.splits import ImageSet, Splits
+from pictorch.errors import DivergedError
+from pictorch.networks import Classifier, build_network
+from pictorch.randomness import Purpose, derived_seed
+from pictorch.recipe import Recipe
+from pictorch.training.ema import WeightAverage
+from pictorch.training.losses import Loss, build_loss
+from pictorch.training.optimizers import build_optimizer
+from pictorch.training.runtime import Runtime
+from pictorch.training.schedules import Segment, lr_factor
+
+
+@dataclass
+class Position:
+    """Where a training stands and what it has chosen so far; all counts are of what is done.
+
+    `gradient_norm` is the last one that was measured.
+    """
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    best_epoch: int | None = None
+    best_accuracy: float | None = None
+    best_loss: float | None = None
+    epochs_since_best: int = 0
+    gradient_norm: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the position as a checkpoint keeps it."""
+        return asdict(self)
+
+
+@dataclass
+class Session:
+    """A network in training with all that moves it. `losses` and `correct` belong to this epoch."""
+
+    recipe: Recipe
+    runtime: Runtime
+    network: Classifier
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: WeightAverage | None
+    forward: Callable[[Tensor], Tensor]
+    loss: Loss
+    batches: TrainingBatches
+    validation_set: ImageSet | None
+    segments: list[Segment]
+    losses: Tensor
+    correct: Tensor
+    position: Position = field(default_factory=Position)
+
+    @property
+    def step(self) -> int:
+        """The number of optimiser steps that are done."""
+        return self.position.epoch * self.batches.steps_per_epoch + self.position.step_in_epoch
+
+    @property
+    def epochs_planned(self) -> int:
+        """The number of epochs after which the training is finished."""
+        return self.segments[-1].end_epoch
+
+    @property
+    def judged_network(self) -> Classifier:
+        """The network that is validated and kept: the averaged one where there is one."""
+        if self.average is None:
+            return self.network
+        assert isinstance(self.average.network, Classifier)
+        return self.average.network
+
+    def learning_rate(self, step: int) -> float:
+        """Returns the learning rate of a step, counted from 0."""
+        factor = lr_factor(self.recipe.schedule, self.segments, step, self.batches.steps_per_epoch)
+        return self.recipe.optimizer.lr * factor
+
+    def start_epoch(self) -> None:
+        """Empties the sums of the epoch."""
+        self.losses.zero_()
+        self.correct.zero_()
+
+    def check_finite(self, saved: str) -> None:
+        """Raises DivergedError where a loss of this epoch or a weight is not finite.
+
+        `saved` names the last good checkpoint. Nothing is recorded or saved without this check.
+        """
+        losses = self.losses[: self.position.step_in_epoch]
+        broken = (~losses.isfinite()).nonzero()
+        if len(broken):
+            index = int(broken[0])
+            what = f"loss is {losses[index].item()}"
+        elif not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            index, what = len(losses) - 1, "a weight is not finite"
+        else:
+            return
+        step = self.position.epoch * self.batches.steps_per_epoch + index
+        raise DivergedError(
+            f"{what} at step {step + 1} (epoch {self.position.epoch + 1}, learning rate "
+            f"{self.learning_rate(step):.3g}); last good checkpoint: {saved}; try "
+            f"--set optimizer.lr={self.recipe.optimizer.lr / 4:.2g} or --set train.clip_norm=1"
+        )
+
+
+def build_session(recipe: Recipe, splits: Splits, runtime: Runtime, segments: list[Segment]) -> Session:
+    """Returns a session at its start: weights, order and draws are functions of train.seed."""
+    torch.manual_seed(derived_seed(recipe.train.seed, Purpose.INITIALIZATION))
+    network = build_network(recipe.model, len(splits.class_names), splits.input)
+    mean, std = channel_statistics(splits.train)
+    mean_color = np.rint(np.array(mean) * 255).astype(np.uint8)
+    network.normalization.fill(
+        mean if recipe.model.mean == "auto" else recipe.model.mean,
+        std if recipe.model.std == "auto" else recipe.model.std,
+    )
+    network.to(runtime.device, runtime.dtype).to(memory_format=runtime.memory_format)
+    batches = TrainingBatches(
+        splits.train,
+        recipe.augment,
+        seed=recipe.train.seed,
+        batch_size=recipe.train.batch_size,
+        mean_color=mean_color,
+        device=runtime.device,
+    )
+    decay = recipe.train.ema_decay
+    return Session(
+        recipe=recipe,
+        runtime=runtime,
+        network=network,
+        optimizer=build_optimizer(recipe.optimizer, network),
+        scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.scales_gradients),
+        average=None if decay is None else WeightAverage(network, decay),
+        forward=cast(Callable[[Tensor], Tensor], torch.compile(network)) if runtime.compile else network,
+        loss=build_loss(recipe.loss),
+        batches=batches,
+        validation_set=splits.val,
+        segments=segments,
+        losses=torch.zeros(batches.steps_per_epoch, dtype=runtime.dtype, device=runtime.device),
+        correct=torch.zeros((), dtype=torch.int64, device=runtime.device),
+    )

@@ -1,0 +1,145 @@
+"""The public door of training: a new run from a recipe, or an old one that goes on."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pictorch.datasets import Splits, load_splits
+from pictorch.datasets.splits import describe_splits
+from pictorch.errors import DataError, RecipeError
+from pictorch.networks import NETWORKS, build_network
+from pictorch.networks.summary import summarize
+from pictorch.recipe import Recipe
+from pictorch.recipe_files import RecipeRef, load_recipe
+from pictorch.run_folder import RunFolder
+from pictorch.training.console import Console
+from pictorch.training.environment import describe_environment, inexactness
+from pictorch.training.loop import FitResult, fit, fit_result
+from pictorch.training.runtime import resolve_runtime
+from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
+
+
+def train(
+    recipe: RecipeRef | None = None,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    set: Iterable[str] | Mapping[str, Any] = (),
+    seed: int | None = None,
+    device: str | None = None,
+    epochs: int | None = None,
+    resume: str | Path | None = None,
+    console: Console | None = None,
+) -> FitResult:
+    """Trains a recipe into a new run folder, or goes on with the run at `resume`.
+
+    `data`, `seed`, `device` and `epochs` stand for the recipe's data.source, train.seed,
+    train.device and train.epochs; `set` holds 'section.key=value' overrides. With `resume`, only
+    `data` (where the same images lie now) and `epochs` (the new total) may be given. The result
+    names the run folder. Raises UserErrors, each with the exit code of the command line.
+    """
+    console = console or Console()
+    if resume is not None:
+        forbidden = {"recipe": recipe, "out": out, "set": set or None, "seed": seed, "device": device}
+        given = [name for name, value in forbidden.items() if value is not None]
+        if given:
+            raise RecipeError(f"--resume takes the run's own recipe; leave out: {', '.join(given)}")
+        return _resume(RunFolder.open(resume), data, epochs, console)
+    if recipe is None:
+        raise RecipeError("name a recipe or --resume RUN; `pictorch recipes` lists the packaged ones")
+    flags = {"data.source": data, "train.seed": seed, "train.device": device, "train.epochs": epochs}
+    overrides = {path: value for path, value in flags.items() if value is not None}
+    if isinstance(data, Path):
+        overrides["data.source"] = str(data)
+    checked = load_recipe(recipe, set, network_names=NETWORKS)
+    return _start(load_recipe(checked, overrides) if overrides else checked, out, console)
+
+
+def _start(recipe: Recipe, out: str | Path | None, console: Console) -> FitResult:
+    runtime = resolve_runtime(recipe.train)
+    recipe = _with_absolute_source(recipe)
+    splits = load_splits(recipe.data, console.line)
+    network = build_network(recipe.model, len(splits.class_names), splits.input)
+    run = RunFolder.create(out, recipe.name)
+    with run.lock():
+        run.begin(
+            recipe,
+            command=sys.argv,
+            network=summarize(network, recipe.model.name),
+            environment=describe_environment(runtime),
+            data=describe_splits(splits, recipe.data.source),
+            segments=[Segment(0, recipe.train.epochs, 1.0).to_json()],
+        )
+        console.keep_log(run.log_path)
+        for line in _opening_lines(recipe, splits, run):
+            console.line(line)
+        return fit(recipe, splits, run, console=console)
+
+
+def _resume(run: RunFolder, data: str | Path | None, epochs: int | None, console: Console) -> FitResult:
+    with run.lock():
+        recipe = run.recipe()
+        console.keep_log(run.log_path)
+        _plan(run, epochs, console)
+        if run.facts()["finished_epoch"] is not None:
+            console.line(f"{run.path} is complete; --epochs N with a larger total adds to it")
+            return fit_result(run)
+        section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
+        splits = load_splits(section, console.line)
+        check_same_data(run, splits)
+        environment = describe_environment(resolve_runtime(recipe.train))
+        differences = inexactness(run.environment(), environment)
+        if differences:
+            console.line(f"resume is valid but will not be bit-exact: {', '.join(differences)}")
+            run.write_environment(environment)
+        return fit(recipe, splits, run, console=console)
+
+
+def check_same_data(run: RunFolder, splits: Splits) -> None:
+    """Raises DataError when the images are not those that the run was trained on."""
+    if splits.fingerprint != run.data()["fingerprint"]:
+        raise DataError(
+            f"the images found at {splits.origin} are not those of {run.path} (their fingerprint differs); "
+            "name the right ones with --data"
+        )
+
+
+def _plan(run: RunFolder, epochs: int | None, console: Console) -> None:
+    """Adds a segment to the run's schedule when more epochs are asked for than are planned."""
+    facts = run.facts()
+    segments = [Segment(**segment) for segment in facts["segments"]]
+    planned = facts["finished_epoch"] or segments[-1].end_epoch
+    if epochs is None or epochs == planned:
+        return
+    if epochs < planned:
+        raise RecipeError(f"--epochs {epochs}: {run.path} has {planned} already; give a larger total")
+    added = Segment(planned, epochs - planned, ADDED_PEAK_FACTOR)
+    run.write_segments([segment.to_json() for segment in (*segments, added)])
+    console.line(
+        f"epochs {planned + 1} to {epochs} are added; their rate falls from "
+        f"{ADDED_PEAK_FACTOR:g} of the peak to 0"
+    )
+
+
+def _with_absolute_source(recipe: Recipe) -> Recipe:
+    source = Path(recipe.data.source).expanduser()
+    if not source.exists():
+        return recipe
+    data = recipe.data.model_copy(update={"source": str(source.resolve())})
+    return recipe.model_copy(update={"data": data})
+
+
+def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder) -> list[str]:
+    network = run.facts()["network"]
+    counts = [f"{len(splits.train):,} training images"]
+    counts += [f"{len(splits.val):,} for validation"] if splits.val is not None else []
+    auto = run.environment()["auto"]
+    return [
+        f"run     {run.path}",
+        f"data    {splits.origin}: {', '.join(counts)}, {len(splits.class_names)} classes",
+        f"network {network['name']}: {network['parameters']:,} parameters, "
+        f"{network['multiply_adds'] / 1e6:,.1f} M multiply-adds an image",
+        f"machine {auto['train.device']['value']}, {auto['train.threads']['value']} threads, "
+        f"{auto['train.precision']['value']} ({auto['train.precision']['reason']})",
+    ]

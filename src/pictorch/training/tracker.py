@@ -1,0 +1,181 @@
+"""Records of a training: metrics.jsonl, timing.jsonl, TensorBoard and the console, from one place."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from pictorch.run_folder import RunFolder
+from pictorch.training.console import Console, StepView, duration
+from pictorch.training.session import Session
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """The figures of an epoch, fractions from 0 to 1; `epoch` counts from 1, `step` all steps done."""
+
+    epoch: int
+    step: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
+    gradient_norm: float | None
+    best: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the figures as a line of metrics.jsonl."""
+        return {"kind": "epoch", **asdict(self)}
+
+
+class Tracker:
+    """Writes what happens down. Times leave out validation and saving."""
+
+    def __init__(self, run: RunFolder, session: Session, console: Console) -> None:
+        self._run, self._console = run, console
+        self._writer = SummaryWriter(run.tensorboard_path, purge_step=session.step or None)
+        self._epoch_started = self._mark = time.perf_counter()
+        self._steps_at_mark = self._steps_at_start = session.step
+        self._train_seconds = 0.0
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def start_epoch(self, session: Session) -> None:
+        """Starts the clocks of an epoch, or of the rest of one."""
+        self._epoch_started = self._mark = time.perf_counter()
+        self._steps_at_mark = self._steps_at_start = session.step
+        self._train_seconds = 0.0
+
+    def pause(self) -> None:
+        """Stops the training clock for validation or saving; `resume` starts it again."""
+        self._train_seconds += time.perf_counter() - self._mark
+
+    def resume(self) -> None:
+        """Starts the training clock again."""
+        self._mark = time.perf_counter()
+
+    def wants_record(self, session: Session) -> bool:
+        """Returns whether the step that comes now is one whose loss and gradient norm are recorded."""
+        return (session.step + 1) % session.recipe.train.log_every_steps == 0
+
+    def step(self, session: Session, gradient_norm: Tensor | None, saved: str) -> None:
+        """Records the step that was just done, where it is one to record, and shows it."""
+        if gradient_norm is not None:
+            session.check_finite(saved)
+            norm = gradient_norm.item()
+            session.position.gradient_norm = norm if math.isfinite(norm) else None  # fp16 overflows at first
+            loss = session.losses[session.position.step_in_epoch - 1].item()
+            lr = session.learning_rate(session.step - 1)
+            line = {
+                "kind": "step",
+                "epoch": session.position.epoch + 1,
+                "step": session.step,
+                "loss": loss,
+                "lr": lr,
+                "gradient_norm": session.position.gradient_norm,
+            }
+            rate = self._images_per_second(session)
+            self._run.append_metrics(line)
+            self._run.append_timing(
+                {"kind": "step", "epoch": line["epoch"], "step": session.step, "images_per_second": rate}
+            )
+            scalars = {
+                "loss/step": loss,
+                "lr": lr,
+                "gradient_norm": session.position.gradient_norm,
+                "images_per_second": rate,
+            }
+            self._write_scalars(scalars, session.step)
+        if self._console.wants_step():
+            self._console.step(self._view(session))
+
+    def epoch(self, session: Session, metrics: EpochMetrics) -> None:
+        """Records an epoch that is done and validated."""
+        seconds = time.perf_counter() - self._epoch_started
+        steps = metrics.step - self._steps_at_start
+        rate = steps * session.batches.batch_size / self._train_seconds
+        self._run.append_metrics(metrics.to_json())
+        self._run.append_timing(
+            {
+                "kind": "epoch",
+                "epoch": metrics.epoch,
+                "step": metrics.step,
+                "seconds": seconds,
+                "train_seconds": self._train_seconds,
+                "images_per_second": rate,
+                "peak_memory_bytes": peak_memory_bytes(session.runtime.device),
+            }
+        )
+        scalars = {
+            "loss/train": metrics.train_loss,
+            "loss/val": metrics.val_loss,
+            "accuracy/train": metrics.train_accuracy,
+            "accuracy/val": metrics.val_accuracy,
+            "seconds/epoch": seconds,
+        }
+        self._write_scalars(scalars, metrics.step)
+        self._writer.flush()
+        self._console.line(_epoch_line(session, metrics, seconds, rate), "bold" if metrics.best else "")
+
+    def _write_scalars(self, scalars: Mapping[str, float | None], step: int) -> None:
+        for name, value in scalars.items():
+            if value is not None:
+                self._writer.add_scalar(name, value, step)
+
+    def _images_per_second(self, session: Session) -> float:
+        seconds = self._train_seconds + time.perf_counter() - self._mark
+        return (session.step - self._steps_at_start) * session.batches.batch_size / seconds
+
+    def _view(self, session: Session) -> StepView:
+        done = session.position.step_in_epoch
+        rate = self._images_per_second(session)
+        steps_left = session.epochs_planned * session.batches.steps_per_epoch - session.step
+        return StepView(
+            epoch=session.position.epoch + 1,
+            epochs=session.epochs_planned,
+            batch=done,
+            batches=session.batches.steps_per_epoch,
+            loss=session.losses[:done].mean().item(),
+            learning_rate=session.learning_rate(session.step - 1),
+            gradient_norm=session.position.gradient_norm,
+            images_per_second=rate,
+            seconds_left=steps_left * session.batches.batch_size / rate,
+        )
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Returns the largest memory so far: of the device on CUDA, of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _epoch_line(session: Session, metrics: EpochMetrics, seconds: float, rate: float) -> str:
+    width = len(str(session.epochs_planned))
+    line = (
+        f"epoch {metrics.epoch:>{width}}/{session.epochs_planned}  "
+        f"train loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.2%}"
+    )
+    if metrics.val_accuracy is not None:
+        line += f"  val loss {metrics.val_loss:.4f} accuracy {metrics.val_accuracy:.2%}"
+    line += f"  lr {metrics.lr:.3g}  {rate:,.0f} images/s  {duration(seconds)}"
+    return line + ("  best so far" if metrics.best else "")

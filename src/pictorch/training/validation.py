@@ -1,0 +1,27 @@
+"""Logits of a whole set of images: the one path that validation and evaluation share."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pictorch.datasets.batches import evaluation_batches
+from pictorch.datasets.splits import ImageSet
+from pictorch.networks import Classifier
+
+
+def predict_logits(
+    classifier: Classifier, image_set: ImageSet, *, batch_size: int, device: torch.device
+) -> NDArray[np.float32]:
+    """Returns logits float32 (len(image_set), num_classes) in the order of the set.
+
+    The classifier is used as it lies on the device, in evaluation mode and without autocast, so
+    that the numbers are those that the exported float32 graph gives.
+    """
+    was_training = classifier.training
+    classifier.eval()
+    parts = []
+    with torch.inference_mode():
+        for images, _ in evaluation_batches(image_set, batch_size, device):
+            parts.append(classifier(images).float().cpu().numpy())
+    classifier.train(was_training)
+    return np.concatenate(parts)

@@ -1,0 +1,28 @@
+"""What every test starts from: a folder of its own, a cache of its own, no network."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session, so that CIFAR-10 is decoded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    monkeypatch.setenv("PICTORCH_OFFLINE", "1")
+
+
+@pytest.fixture
+def cifar10_home() -> Path:
+    """The folder that holds real CIFAR-10; skips where PICTORCH_DATA names none."""
+    home = os.environ.get("PICTORCH_DATA")
+    if home is None:
+        pytest.skip("no data: PICTORCH_DATA does not name a folder with CIFAR-10")
+    return Path(home)

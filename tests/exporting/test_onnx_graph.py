@@ -1,0 +1,79 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from pictorch.agreement import compare
+from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
+from pictorch.images import InputSpec
+from pictorch.networks import NETWORKS, build_network
+from pictorch.onnx_model import OnnxModel
+from pictorch.recipe import ModelSection
+
+CLASSES = 5
+
+
+def network(name="simple_net", stored=8, image=8):
+    torch.manual_seed(0)
+    classifier = build_network(ModelSection(name=name), CLASSES, InputSpec(stored, image))
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+    return ClassProbabilities(classifier).eval()
+
+
+def images(count, size):
+    return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return onnx_bytes(network(), InputSpec(8, 8))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if "resnet" in name else []) for name in sorted(NETWORKS)],
+)
+def test_every_network_answers_as_pytorch_does_with_enlargement(name):
+    probabilities = network(name, stored=20, image=32)
+    model = OnnxModel(onnx_bytes(probabilities, InputSpec(20, 32)), name=name, size=20, num_classes=CLASSES)
+    batch = images(6, 20)
+    with torch.inference_mode():
+        expected = probabilities(torch.from_numpy(batch)).numpy()
+    agreement = compare(expected, model.probabilities(batch))
+    assert agreement.ok, agreement.in_words()
+    assert np.ptp(expected, axis=0).max() > 1e-3, "the images must differ in their answers"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 17])
+def test_any_number_of_images_goes_through(graph, count):
+    model = OnnxModel(graph, name="graph", size=8, num_classes=CLASSES)
+    probabilities = model.probabilities(images(count, 8))
+    assert probabilities.shape == (count, CLASSES)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_operator_set_is_the_recorded_one_and_the_model_is_valid(graph):
+    model = onnx.load_from_string(graph)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]
+    assert model.graph.node[-1].op_type == "Softmax"
+
+
+def test_nothing_tells_of_the_exporting_machine(graph):
+    model = onnx.load_from_string(graph)
+    assert model.producer_name == "pictorch"
+    for part in [model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output]:
+        assert list(part.metadata_props) == []
+        assert part.doc_string == ""
+    for word in (b"torch.", b".py", b"aten.", b"site-packages", torch.__version__.encode()):
+        assert word not in graph.replace(b"pictorch", b""), word
+
+
+def test_equal_networks_give_equal_bytes_and_nothing_is_printed(graph, capfd):
+    assert onnx_bytes(network(), InputSpec(8, 8)) == graph
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,38 @@
+"""Pictures inside the page: small ones exact, large ones small enough."""
+
+import io
+from base64 import b64decode
+
+import numpy as np
+from PIL import Image
+
+from pictorch.reporting.pictures import data_uri, matrix_picture
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(b64decode(uri.partition("base64,")[2])))
+
+
+def test_a_small_picture_keeps_every_pixel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    uri = data_uri(pixels)
+    assert uri.startswith("data:image/png;base64,")
+    assert (np.asarray(decoded(uri)) == pixels).all()
+
+
+def test_a_large_picture_is_shrunk() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 600, 3)).astype(np.uint8)
+    uri = data_uri(pixels)
+    assert uri.startswith("data:image/jpeg;base64,")
+    assert decoded(uri).size == (160, 80)
+    assert len(uri) < 40_000
+
+
+def test_a_matrix_picture_is_blue_where_right_and_red_where_wrong() -> None:
+    html = matrix_picture([[4, 0, 0], [0, 2, 2], [0, 0, 0]])
+    start = html.index("data:image")
+    pixels = np.asarray(decoded(html[start : html.index('"', start)]).convert("RGB")).astype(int)
+    assert pixels.shape == (3, 3, 3)
+    assert pixels[0, 0].tolist() == [37, 99, 235]
+    assert pixels[1, 2].tolist() == [220, 38, 38]
+    assert pixels[2].tolist() == [[255] * 3] * 3

@@ -1,0 +1,373 @@
+"""The page as a whole: well-formed, offline, escaped, true to the files, and never without a run."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pictorch.errors import CheckpointError, ResourceError
+from pictorch.metrics import most_confident_mistakes, probabilities, wilson_interval
+from pictorch.reporting import render_report, report
+from pictorch.run_folder import RunFolder
+
+NAMES = ("cat", "<b>dog</b>", "白鹭")
+VOID = {"meta", "link", "img", "br"}
+SECTIONS = [
+    "result",
+    "curves",
+    "confusion",
+    "classes",
+    "mistakes",
+    "samples",
+    "data",
+    "epochs",
+    "layers",
+    "recipe",
+    "environment",
+]
+
+MakeRun = Callable[..., RunFolder]
+
+
+class Page(HTMLParser):
+    """Parses a page, fails on unbalanced tags, and keeps its text, ids and attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.html = html
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.pieces: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"an attribute stands twice in {tag}"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.pieces).split())
+
+    @property
+    def cells(self) -> list[str]:
+        return [piece.strip() for piece in self.pieces if piece.strip()]
+
+    def values(self, attribute: str) -> list[str]:
+        return [attrs[attribute] or "" for _, attrs in self.tags if attribute in attrs]
+
+
+def read(run: RunFolder) -> Page:
+    """Renders and parses; every page of every test goes through these checks."""
+    page = Page(render_report(run).read_text("utf-8"))
+    assert page.html.startswith("<!doctype html>")
+    assert [tag for tag, _ in page.tags][:2] == ["html", "head"]
+    ids = page.values("id")
+    assert ids == SECTIONS
+    for link in page.values("href"):
+        assert link == "data:," or link.removeprefix("#") in ids
+    assert all(source.startswith("data:image/") for source in page.values("src"))
+    assert not re.search(r"url\(|@import|<script|https?:|nan\b|\bNone\b|Markup", page.html)
+    return page
+
+
+def test_report_is_written_into_the_run(make_run: MakeRun) -> None:
+    run = make_run()
+    path = report(run.path)
+    assert path == run.report_path
+    assert report(str(run.path)).read_bytes() == path.read_bytes()
+    assert not list(run.path.glob(".*"))
+
+
+def test_no_run_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        report(tmp_path)
+
+
+def test_a_page_that_cannot_be_written(make_run: MakeRun) -> None:
+    run = make_run()
+    run.report_path.mkdir()
+    with pytest.raises(ResourceError, match="cannot write"):
+        render_report(run)
+
+
+def test_headline_is_the_evaluation_in_the_file(make_run: MakeRun) -> None:
+    run = make_run()
+    run.count_test_opening()
+    page = read(run)
+    for split in ("test", "val"):
+        stored = json.loads((run.path / "evaluation" / f"{split}.json").read_text())
+        low, high = (100 * end for end in stored["accuracy_interval"])
+        assert f"{stored['accuracy'] * 100:.2f} %" in page.cells
+        note = f"95 % interval {low:.2f}–{high:.2f} % · n = {stored['n']} · checkpoint best"
+        assert note in page.text
+        stored = json.loads((run.path / "evaluation" / "test.json").read_text())
+    assert f"{stored['loss']:.4f}" in page.cells
+    assert f"{stored['macro']['f1']:.4f}" in page.cells
+    assert page.text.index("Test accuracy") < page.text.index("Validation accuracy")
+    assert "2 times" in page.cells
+    assert "too good" in page.text
+    assert "3 min 16 s" in page.cells
+    assert "1,236 images/s, median epoch · A&B 3000" in page.text
+    assert 'class="missing"' not in page.html
+
+
+def test_class_table_and_confusion_are_those_of_the_file(make_run: MakeRun) -> None:
+    run = make_run()
+    page = read(run)
+    evaluation = run.evaluation("test")
+    assert evaluation is not None
+    for row in evaluation.per_class:
+        numbers = [f"{value:.4f}" for value in (row.precision, row.recall, row.f1, row.auc)]
+        assert [row.name, str(row.n), *numbers] in windows(page.cells, 6)
+    for name, counts in zip(NAMES, evaluation.confusion, strict=True):
+        assert [name, *map(str, counts)] in windows(page.cells, 4)
+    pairs = {(i, j): evaluation.confusion[i][j] for i in range(3) for j in range(3) if i != j}
+    (i, j), count = max(pairs.items(), key=lambda pair: pair[1])
+    share = f"{100 * count / sum(evaluation.confusion[i]):.1f} %"
+    assert [NAMES[i], NAMES[j], str(count), share] in windows(page.cells, 4)
+
+
+def test_mistakes_stand_in_order_with_their_confidence(make_run: MakeRun) -> None:
+    run = make_run()
+    page = read(run)
+    arrays = run.evaluation_arrays("test")
+    rows = most_confident_mistakes(arrays["logits"], arrays["labels"])
+    answers = probabilities(arrays["logits"])[rows]
+    expected = [
+        ["true", NAMES[label], "answer", NAMES[answer.argmax()], f"confidence {answer.max() * 100:.1f} %"]
+        for label, answer in zip(arrays["labels"][rows], answers, strict=True)
+    ]
+    found = [window for window in windows(page.cells, 5) if window[0] == "true" and window[2] == "answer"]
+    assert found == expected
+    wrong = np.sum(arrays["logits"].argmax(axis=1) != arrays["labels"])
+    assert f"The {len(rows)} most confident of {wrong} mistakes in 90 images" in page.text
+    assert sum(name == "img" for name, _ in page.tags) == len(rows) + 2 * 4
+
+
+def test_epochs_show_the_lines_of_both_files(make_run: MakeRun) -> None:
+    page = read(make_run())
+    epoch_2 = ["2", "best", "0.6172", "70.00 %", "0.6789", "65.00 %", "65.2", "1,236", "346 MB"]
+    assert epoch_2 in windows(page.cells, len(epoch_2))
+    assert page.cells.count("best") == 1 + 2
+    assert "training, last 0.4115" in page.text
+    assert "validation, last 75 %" in page.text
+    assert sum(name == "svg" for name, _ in page.tags) == 4
+
+
+def test_recipe_marks_what_differs_from_its_default(make_run: MakeRun) -> None:
+    page = read(make_run(overrides=("augment.flip=random", "train.clip_norm=null")))
+    marked = re.findall(r"<mark>([^<]*)</mark>", page.html)
+    assert marked == ["Marked", "random", "17"]
+    assert ["augment.flip", "random", "none"] in windows(page.cells, 3)
+    assert ["optimizer.lr", "0.05", "required"] in windows(page.cells, 3)
+    assert ["train.clip_norm", "null", "null"] in windows(page.cells, 3)
+
+
+def test_data_layers_and_environment(make_run: MakeRun) -> None:
+    page = read(make_run())
+    assert ["<b>dog</b>", "400", "20", "30"] in windows(page.cells, 4)
+    assert ["all", "1,200", "60", "90"] in windows(page.cells, 4)
+    assert ["network.conv1", "Conv2d", "16 × 8 × 8", "448", "27,648"] in windows(page.cells, 5)
+    assert ["platform", "Linux <x86>"] in windows(page.cells, 2)
+    assert ["train.precision", "float32", "no bf16 <here>"] in windows(page.cells, 3)
+    assert ["numpy", "2.4.6"] in windows(page.cells, 2)
+    assert ["command", "pictorch train made-up"] in windows(page.cells, 2)
+
+
+def test_names_are_text_whatever_they_hold(make_run: MakeRun) -> None:
+    evil = ("<script>alert(1)</script>", '" onload="x', "it's & <!-- 猫")
+    page = read(make_run(name="<i>it & me", class_names=evil))
+    assert "<i>it & me · digits · simple_net" in page.text
+    for name in evil:
+        assert name in page.cells
+    assert not {"script", "i"} & {tag for tag, _ in page.tags}
+    assert page.values("onload") == []
+
+
+def test_control_characters_do_not_reach_the_page(make_run: MakeRun) -> None:
+    page = read(make_run(class_names=("a\x00b", "c\x1b[31m", "d")))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", page.html)
+    assert "a\N{REPLACEMENT CHARACTER}b" in page.cells
+
+
+def test_before_any_evaluation_the_best_epoch_leads(make_run: MakeRun) -> None:
+    run = make_run(splits=())
+    page = read(run)
+    low, high = wilson_interval(39, 60)
+    assert "65.00 %" in page.cells
+    assert f"95 % interval {low * 100:.2f}–{high * 100:.2f} % · n = 60 · epoch 2, the best of 3" in page.text
+    assert "Test accuracy" not in page.text
+    assert f"Run: pictorch evaluate '{run.path}' --split test" in page.text
+    assert page.text.count(f"pictorch evaluate '{run.path}' --split val") == 3
+    assert ["Test set opened", "never"] in windows(page.cells, 2)
+
+
+def test_validation_is_shown_where_the_test_was_not_opened(make_run: MakeRun) -> None:
+    page = read(make_run(splits=("val",)))
+    assert "60 validation images, checkpoint best" in page.text
+    assert "Test accuracy" not in page.text
+
+
+def test_without_validation_and_without_a_test_part(make_run: MakeRun) -> None:
+    data = {
+        "class_names": list(NAMES),
+        "counts": {"train": 1200, "val": 0, "test": 0},
+        "class_counts": {"train": [400, 400, 400], "val": [], "test": []},
+    }
+    page = read(make_run(data=data, splits=(), validated=False, overrides=("data.val_fraction=0",)))
+    assert "no test part" in page.text
+    assert "trains on all training images" in page.text
+    assert "Test set opened" not in page.text
+    assert "Validation accuracy" not in page.text
+    assert ["cat", "400", "<b>dog</b>", "400"] in windows(page.cells, 4)
+
+
+def test_an_unfinished_run_says_how_to_go_on(make_run: MakeRun) -> None:
+    run = make_run(epochs=1, finished=False)
+    page = read(run)
+    assert ["Epochs", "1 of 3"] in windows(page.cells, 2)
+    assert f"Training is not finished. Run: pictorch train --resume '{run.path}'" in page.text
+    assert "stopped early" not in page.text
+
+
+def test_a_run_that_stopped_early_is_finished(make_run: MakeRun) -> None:
+    page = read(make_run(epochs=2))
+    assert ["Epochs", "2 of 3", "stopped early"] in windows(page.cells, 3)
+    assert "not finished" not in page.text
+
+
+def test_an_added_segment_counts_as_planned(make_run: MakeRun) -> None:
+    run = make_run()
+    run.write_segments(
+        [
+            {"first_epoch": 0, "epochs": 3, "peak_factor": 1.0},
+            {"first_epoch": 3, "epochs": 2, "peak_factor": 0.1},
+        ]
+    )
+    assert "3 of 5" in read(run).cells
+
+
+def test_inside_the_first_epoch_steps_are_drawn(make_run: MakeRun) -> None:
+    run = make_run(epochs=0, splits=(), samples=False)
+    for step in (1, 2):
+        run.append_metrics(
+            {"kind": "step", "epoch": 1, "step": step, "loss": 2.5, "lr": 0.05, "gradient_norm": None}
+        )
+    page = read(run)
+    assert "single steps" in page.text
+    assert "Accuracy: not recorded before the first epoch ends." in page.text
+    assert "Gradient norm: not recorded" in page.text
+    assert "No epoch is finished yet." in page.text
+    assert "step" in page.cells
+
+
+def test_gradient_norms_come_from_where_there_are_more_of_them(make_run: MakeRun) -> None:
+    run = make_run(epochs=2, splits=(), samples=False)
+    assert "gradient norm, last 0.75" in read(run).text
+    (run.path / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in run.metrics() if line["kind"] == "epoch")
+    )
+    assert "gradient norm, last 0.55" in read(run).text
+
+
+def test_a_run_with_nothing_but_its_recipe(make_run: MakeRun) -> None:
+    run = make_run(network={}, environment={}, data={}, epochs=0, splits=(), samples=False)
+    page = read(run)
+    for line in (
+        "No training step is recorded yet.",
+        "Nothing has been evaluated yet.",
+        "This run keeps no sample pictures",
+        "The layers were not recorded.",
+        "The environment was not recorded.",
+        "The images of each class were not counted.",
+    ):
+        assert line in page.text
+    assert ["optimizer.lr", "0.05", "required"] in windows(page.cells, 3)
+
+
+def test_a_perfect_classifier_has_no_mistakes(make_run: MakeRun) -> None:
+    run = make_run(splits=())
+    write_perfect(run)
+    page = read(run)
+    assert page.text.count("There is none: every answer is right.") == 2
+    assert "100.00 %" in page.cells
+
+
+def test_a_hundred_classes_are_drawn_as_a_picture(make_run: MakeRun) -> None:
+    names = tuple(f"class {c}" for c in range(100))
+    page = read(make_run(class_names=names))
+    assert "Confusion matrix of 100 classes" in page.html
+    assert "true ↓ answer →" not in page.text
+
+
+def test_a_large_run_stays_small_and_fast(make_run: MakeRun) -> None:
+    run = make_run(epochs=0, splits=(), samples=False, overrides=("train.epochs=60",))
+    generator = np.random.default_rng(0)
+    noise = generator.integers(0, 256, (32, 224, 224, 3)).astype(np.uint8)
+    run.write_samples({"images": noise, "labels": np.zeros(32, np.int64), "augmented": noise})
+    lines = [
+        {
+            "kind": "step",
+            "epoch": 1 + step // 500,
+            "step": step,
+            "loss": 1.0 + step % 7,
+            "lr": 0.1,
+            "gradient_norm": 1.0,
+        }
+        for step in range(30_000)
+    ]
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    began = time.perf_counter()
+    size = len(read(run).html)
+    assert time.perf_counter() - began < 5
+    assert size < 4_000_000
+
+
+def test_reporting_loads_neither_torch_nor_scikit_learn(make_run: MakeRun) -> None:
+    run = make_run()
+    code = (
+        "import sys, pictorch.reporting as r; r.report(sys.argv[1]); "
+        "print(sorted({'torch', 'sklearn', 'matplotlib', 'jinja2'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def windows(cells: list[str], length: int) -> list[list[str]]:
+    """Returns every run of `length` neighbouring texts."""
+    return [cells[start : start + length] for start in range(len(cells) - length + 1)]
+
+
+def write_perfect(run: RunFolder) -> None:
+    """Stores an evaluation in which every answer is right."""
+    from pictorch.metrics import score
+    from pictorch.run_folder import Evaluation
+
+    labels = np.arange(30) % 3
+    logits = 9 * np.eye(3, dtype=np.float32)[labels]
+    none: Any = np.zeros((0, 8, 8, 3), np.uint8)
+    run.write_evaluation(
+        Evaluation(split="test", checkpoint="last", test_openings=1, **vars(score(logits, labels, NAMES))),
+        {"logits": logits, "labels": labels, "mistakes": np.zeros(0, np.int64), "mistake_images": none},
+    )

@@ -1,0 +1,83 @@
+"""A bundle that needs no training: three colours, told apart by the mean of each channel."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pictorch.bundle import CARD, GOLDEN, MODEL, Bundle, BundleFacts, golden_bytes, write_bundle
+from pictorch.images import InputSpec
+from pictorch.onnx_model import OnnxModel
+
+SIZE = 8
+CLASSES = ("blue", "green", "red")
+COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+
+
+def tiny_model(size: int = SIZE, num_classes: int = len(CLASSES)) -> onnx.ModelProto:
+    """Returns a graph whose class number is 2 minus the brightest channel's."""
+    weights = np.zeros((3, num_classes), np.float32)
+    for channel in range(3):
+        weights[channel, (2 - channel) % num_classes] = 0.03
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colors",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", size, size, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", num_classes])],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def color_image(name: str, height: int = SIZE, width: int = SIZE) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), COLORS[name], np.uint8)
+
+
+def tiny_facts(**changes: Any) -> BundleFacts:
+    facts = {
+        "class_names": CLASSES,
+        "input": InputSpec(stored_size=SIZE, image_size=SIZE),
+        "recipe": {"name": "colors"},
+        "data_fingerprint": "ab" * 32,
+        "checkpoint": "best",
+        "metrics": {"test_openings": 0},
+        "licence": "not stated",
+        "opset": 20,
+    }
+    return BundleFacts(**{**facts, **changes})
+
+
+def tiny_files() -> dict[str, bytes]:
+    model = tiny_model().SerializeToString()
+    images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
+    opened = OnnxModel(model, name="model.onnx", size=SIZE, num_classes=len(CLASSES), threads=1)
+    golden = golden_bytes(images, opened.probabilities(images))
+    return {MODEL: model, GOLDEN: golden, CARD: b"# colors\n"}
+
+
+def make_bundle(target: Path, files: dict[str, bytes] | None = None, **changes: Any) -> Bundle:
+    """Writes the bundle; `files` and `changes` make sealed bundles that are wrong inside."""
+    return write_bundle(target, tiny_facts(**changes), {**tiny_files(), **(files or {})})
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Changes bundle.json and gives it the hash of itself anew, as an attacker would."""
+    path = folder / "bundle.json"
+    record = {**json.loads(path.read_bytes()), **changes, "manifest_sha256": "0" * 64}
+    zeroed = json.dumps(record).encode()
+    digest = hashlib.sha256(zeroed).hexdigest()
+    path.write_bytes(zeroed.replace(b"0" * 64, digest.encode(), 1))

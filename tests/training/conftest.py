@@ -1,0 +1,29 @@
+"""A small training that uses everything a checkpoint must keep."""
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def busy_recipe() -> dict[str, Any]:
+    """Dropout, averaging, accumulation, AdamW, every augmentation, early stopping; 20 steps an epoch."""
+    return {
+        "name": "busy",
+        "data": {"source": "digits", "test_fraction": 0.2},
+        "augment": {"flip": "random", "crop_padding": 1, "cutout": 2},
+        "model": {"name": "cifar10_cnn", "dropout": 0.5},
+        "loss": {"label_smoothing": 0.1},
+        "optimizer": {"name": "adamw", "lr": 4e-3, "weight_decay": 0.05},
+        "schedule": {"name": "cosine", "warmup_epochs": 1},
+        "train": {
+            "epochs": 4,
+            "batch_size": 64,
+            "accumulate": 2,
+            "ema_decay": 0.9,
+            "clip_norm": 5.0,
+            "log_every_steps": 7,
+            "seed": 3,
+            "threads": 1,
+        },
+    }

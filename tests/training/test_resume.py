@@ -1,0 +1,336 @@
+"""A training that was stopped anywhere and goes on gives the bytes of one that was not."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pictorch import durable
+from pictorch.errors import CheckpointError, DataError, RecipeError, RunInUseError, StoppedError
+from pictorch.run_folder import RunFolder
+from pictorch.training import loop
+from pictorch.training.console import Console
+from pictorch.training.start import train
+
+QUIET = Console("quiet")
+
+# The child kills itself at the end of a step: as hard as `kill -9`, and always at the same place.
+_KILLED_CHILD = """
+import os, signal, sys
+from pictorch import cli
+from pictorch.training import loop
+steps_left, arguments = int(sys.argv[1]), sys.argv[2:]
+real = loop.train_step
+def train_step(session, **options):
+    global steps_left
+    steps_left -= 1
+    if steps_left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(session, **options)
+loop.train_step = train_step
+sys.exit(cli.main(arguments))
+"""
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    """Everything that must be equal: weights, optimiser and position, metrics, what was chosen."""
+    names = [
+        *(
+            f"checkpoints/{kept}/{file}"
+            for kept in ("last", "best")
+            for file in ("model.safetensors", "state.pt")
+        ),
+        "metrics.jsonl",
+        *(f"bundle/{path.name}" for path in sorted((run / "bundle").glob("*"))),
+    ]
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    left, right = files_of(one), files_of(other)
+    assert left.keys() == right.keys()
+    return [name for name in left if left[name] != right[name]]
+
+
+def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a SIGTERM arrive during the given step of the process."""
+    real, done = loop.train_step, 0
+
+    def train_step(session: Any, **options: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done == steps:
+            signal.raise_signal(signal.SIGTERM)
+        return real(session, **options)
+
+    monkeypatch.setattr(loop, "train_step", train_step)
+
+
+def stopped_copy(recipe: dict[str, Any], out: Path, steps: int) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(steps, patch)
+        with pytest.raises(StoppedError) as stop:
+            train(recipe, out=out, console=QUIET)
+    assert stop.value.exit_code == 143
+    assert f"step {steps}" in str(stop.value)
+    assert f"pictorch train --resume {out}" in str(stop.value)
+    return out
+
+
+@pytest.mark.slow
+def test_killed_in_mid_epoch_and_resumed_in_new_processes(
+    busy_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    import yaml
+
+    from pictorch.exporting.export import export
+
+    # Saving at every step puts each kill right behind a checkpoint inside an epoch.
+    busy_recipe["train"] |= {"epochs": 2, "save_every_minutes": 1e-6}
+    recipe = tmp_path / "busy.yaml"
+    recipe.write_text(yaml.safe_dump(busy_recipe))
+    train(recipe, out="whole", console=QUIET)
+    command = [sys.executable, "-c", _KILLED_CHILD]
+    start = ["train", str(recipe), "--out", "killed", "-q"]
+    go_on = ["train", "--resume", "killed", "-q"]
+    for steps, arguments in ((7, start), (11, go_on), (1, go_on)):
+        child = subprocess.run([*command, str(steps), *arguments], capture_output=True, text=True)
+        assert child.returncode == -signal.SIGKILL, child.stderr
+    assert subprocess.run([sys.executable, "-m", "pictorch", *go_on], capture_output=True).returncode == 0
+    for run in ("whole", "killed"):
+        export(run)
+    assert differing(tmp_path / "whole", tmp_path / "killed") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
+def test_stopped_at_any_step_and_resumed(busy_recipe: dict[str, Any], tmp_path: Path, precision: str) -> None:
+    busy_recipe["train"] |= {"epochs": 2, "precision": precision}
+    train(busy_recipe, out="whole", console=QUIET)
+    for steps in (1, 13, 20, 27):
+        run = stopped_copy(busy_recipe, tmp_path / f"stopped-{steps}", steps)
+        train(resume=run, console=QUIET)
+        assert differing(tmp_path / "whole", run) == [], steps
+
+
+def change_state(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    """Rewrites the last checkpoint, manifest and all, after `change(state, weights)`."""
+    from safetensors.torch import load_file, save_file
+
+    last = run / "checkpoints" / "last"
+    manifest = durable.read_manifest(last)
+    state = torch.load(last / "state.pt", weights_only=True)
+    weights = load_file(last / "model.safetensors")
+    change(state, weights)
+    with durable.new_folder(last, manifest) as folder:
+        torch.save(state, folder / "state.pt")
+        save_file(weights, folder / "model.safetensors")
+
+
+def dropped(what: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    """A change that puts one saved item back to what a new training would have."""
+
+    def change(state: dict[str, Any], weights: dict[str, Any]) -> None:
+        group, _, key = what.partition(".")
+        if group == "model":
+            for tensor in weights.values():
+                tensor.zero_()
+        elif group == "weights":
+            state["weights"] = {name: tensor.clone() for name, tensor in weights.items()}
+        elif group in ("losses", "correct"):
+            state[group].zero_()
+        elif group == "optimizer":
+            for values in state["optimizer"]["state"].values():
+                values[key].zero_()
+        elif group == "position":
+            state["position"][key] = None if key.startswith(("best", "gradient")) else 0
+        else:
+            state[group] = 0
+
+    return change
+
+
+def mark_best(state: dict[str, Any], weights: dict[str, Any]) -> None:
+    """A choice that no later epoch can beat, so that losing it is seen."""
+    state["position"] |= {"best_accuracy": 1.0, "best_loss": 0.0, "best_epoch": 1, "epochs_since_best": 1}
+
+
+SAVED_ITEMS = [
+    "model",
+    "weights",
+    "losses",
+    "correct",
+    "metrics_bytes",
+    "optimizer.exp_avg",
+    "optimizer.exp_avg_sq",
+    "optimizer.step",
+    "position.epoch",
+    "position.step_in_epoch",
+    "position.best_accuracy",
+    "position.best_loss",
+    "position.best_epoch",
+    "position.epochs_since_best",
+    "position.gradient_norm",
+]
+
+
+@pytest.mark.slow
+def test_every_saved_item_is_needed(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """The negative control of the tests above: without any one item the comparison fails."""
+    busy_recipe["train"] |= {"epochs": 4, "precision": "float32", "early_stop_epochs": 2}
+    stopped = stopped_copy(busy_recipe, tmp_path / "stopped", 37)
+    saved = torch.load(stopped / "checkpoints/last/state.pt", weights_only=True)
+    items = {name for name in saved if name not in ("position", "optimizer", "scaler")} | {"model"}
+    items |= {f"position.{name}" for name in saved["position"]}
+    items |= {f"optimizer.{name}" for name in saved["optimizer"]["state"][0]}
+    assert items == set(SAVED_ITEMS)
+
+    kept = {}
+    for name, prepare in (("plain", None), ("marked", mark_best)):
+        kept[name] = Path(shutil.copytree(stopped, tmp_path / name))
+        if prepare is not None:
+            change_state(kept[name], prepare)
+        train(resume=kept[name], console=QUIET)
+    for item in SAVED_ITEMS:
+        marked = item.startswith(("position.best", "position.epochs_since"))
+        run = Path(shutil.copytree(stopped, tmp_path / item))
+        if marked:
+            change_state(run, mark_best)
+        change_state(run, dropped(item))
+        try:
+            train(resume=run, console=QUIET)
+        except CheckpointError:
+            continue  # noticed at once
+        assert differing(kept["marked" if marked else "plain"], run), f"{item} was not needed"
+
+
+def test_gradient_scale_is_saved(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    busy_recipe["train"] |= {"epochs": 1, "precision": "fp16"}
+    run = stopped_copy(busy_recipe, tmp_path / "stopped", 3)
+    scaler = torch.load(run / "checkpoints/last/state.pt", weights_only=True)["scaler"]
+    assert scaler["_growth_tracker"] > 0 or scaler["scale"] < 2.0**16
+
+
+def test_damaged_last_checkpoint_falls_back_to_the_one_before(
+    busy_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy_recipe["train"] |= {"epochs": 3}
+    train(busy_recipe, out="whole", console=QUIET)
+    run = stopped_copy(busy_recipe, tmp_path / "damaged", 45)
+    weights = run / "checkpoints/last/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    train(resume=run, console=Console("normal"))
+    said = capsys.readouterr().err
+    assert "is damaged (sha256 of model.safetensors differs); going on from" in said
+    assert (run / "checkpoints/last.damaged").exists()
+    assert differing(tmp_path / "whole", run) == []
+
+
+def test_no_whole_checkpoint_is_an_error_and_not_a_new_start(
+    busy_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    run = stopped_copy(busy_recipe, tmp_path / "run", 2)
+    (run / "checkpoints/last/state.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no other checkpoint"):
+        train(resume=run, console=QUIET)
+
+
+def test_more_epochs_for_a_finished_run(busy_recipe: dict[str, Any]) -> None:
+    busy_recipe["train"] |= {"epochs": 1}
+    train(busy_recipe, out="run", console=QUIET)
+    result = train(resume="run", epochs=3, console=QUIET)
+    assert result.epochs == 3
+    run = RunFolder.open("run")
+    assert run.facts()["segments"] == [
+        {"first_epoch": 0, "epochs": 1, "peak_factor": 1.0},
+        {"first_epoch": 1, "epochs": 2, "peak_factor": 0.1},
+    ]
+    rates = [line["lr"] for line in run.metrics() if line["step"] > 20]
+    peak = busy_recipe["optimizer"]["lr"]
+    assert rates == sorted(rates, reverse=True)
+    assert 0.09 * peak < rates[0] <= 0.1 * peak
+    assert 0 < rates[-1] < 0.01 * peak
+
+
+def test_a_finished_run_is_left_alone(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    busy_recipe["train"] |= {"epochs": 1}
+    first = train(busy_recipe, out="run", console=QUIET)
+    before = files_of(tmp_path / "run")
+    assert train(resume="run", console=QUIET) == first
+    assert files_of(tmp_path / "run") == before
+    with pytest.raises(RecipeError, match="larger total"):
+        train(resume="run", epochs=0, console=QUIET)
+
+
+def test_resume_of_other_images_is_refused(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    from PIL import Image
+
+    run = stopped_copy(busy_recipe, tmp_path / "run", 2)
+    for name in ("a", "b"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (8, 8), (number * 30, 0, 0)).save(tmp_path / "other" / name / f"{number}.png")
+    with pytest.raises(DataError, match="fingerprint differs"):
+        train(resume=run, data=tmp_path / "other", console=QUIET)
+
+
+def test_resume_takes_no_other_recipe() -> None:
+    with pytest.raises(RecipeError, match="leave out: recipe, seed"):
+        train("digits", resume="run", seed=1, console=QUIET)
+
+
+def test_an_inexact_resume_says_so(
+    busy_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy_recipe["train"] |= {"epochs": 1}
+    run = RunFolder.open(stopped_copy(busy_recipe, tmp_path / "run", 2))
+    environment = run.environment()
+    environment["packages"]["torch"] = "1.0"
+    run.write_environment(environment)
+    train(resume=run.path, console=Console("normal"))
+    assert f"not be bit-exact: torch: 1.0 -> {torch.__version__.partition('+')[0]}" in capsys.readouterr().err
+
+
+def test_second_process_in_a_run_folder(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    run = RunFolder.open(stopped_copy(busy_recipe, tmp_path / "run", 2))
+    with run.lock():
+        child = subprocess.run(
+            [sys.executable, "-m", "pictorch", "train", "--resume", str(run.path)],
+            capture_output=True,
+            text=True,
+        )
+        assert child.returncode == RunInUseError.exit_code == 7
+        assert f"{run.path} is in use by process" in child.stderr
+
+
+def test_ctrl_c_saves_and_names_the_command(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """A real signal from outside, sent as soon as the first loss is recorded."""
+    import time
+
+    import yaml
+
+    busy_recipe["train"] |= {"epochs": 500, "log_every_steps": 1}
+    recipe = tmp_path / "busy.yaml"
+    recipe.write_text(yaml.safe_dump(busy_recipe))
+    command = [sys.executable, "-m", "pictorch", "train", str(recipe), "--out", "run"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run/metrics.jsonl").exists():
+            assert time.monotonic() < deadline
+            assert child.poll() is None, child.communicate()
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "stopped by SIGINT at step" in said
+    assert "go on with: pictorch train --resume run" in said
+    assert "Traceback" not in said
+    assert durable.verify_folder(tmp_path / "run/checkpoints/last")
