@@ -1,13 +1,13 @@
-"""Durable writing: files and folders, how damage is noticed, and what is swept up.
+"""Durable writing: files and folders, what is synced when, and how damage is noticed.
 
-Faults and kills at every operation are in test_durable_faults.py.
+Faults and kills at every operation are in test_durable_faults.py, leftovers in
+test_durable_leftovers.py.
 """
 
 import errno
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,25 +54,52 @@ def place(tmp_path: Path) -> Path:
 # --- what reaches the disk, and in which order ----------------------------------------------------
 
 
-def test_everything_is_synced_before_it_gets_its_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target, synced, real_fsync, real_rename = place / "last", [], os.fsync, os.rename
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int | str]:
+    """The inodes that are synced and the renames, as they come."""
+    events: list[int | str] = []
+    real = {name: getattr(os, name) for name in ("fsync", "rename", "replace")}
 
     def fsync(descriptor: int) -> None:
-        synced.append(os.fstat(descriptor).st_ino)
-        real_fsync(descriptor)
+        events.append(os.fstat(descriptor).st_ino)
+        real["fsync"](descriptor)
 
-    def rename(source: Path, goal: Path) -> None:
-        synced.append("rename")
-        real_rename(source, goal)
+    def renaming(name: str) -> Callable[[Path, Path], None]:
+        def rename(source: Path, goal: Path) -> None:
+            events.append("rename")
+            real[name](source, goal)
+
+        return rename
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "rename", renaming("rename"))
+    monkeypatch.setattr(os, "replace", renaming("replace"))
+    return events
+
+
+def inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def test_a_folder_is_synced_before_it_gets_its_name(place: Path, synced: list[int | str]) -> None:
+    target = place / "last"
     put(target, OLD)
-    inode = {path: path.stat().st_ino for path in (place, target, *target.rglob("*"))}
     before, after = synced[: synced.index("rename")], synced[synced.index("rename") + 1 :]
-    assert set(before) == set(inode.values()) - {inode[place]}
-    assert before[-2:] == [inode[target / "manifest.json"], inode[target]]
-    assert after == [inode[place]]
+    assert set(before) == {inode(path) for path in (target, *target.rglob("*"))}
+    assert before[-2:] == [inode(target / "manifest.json"), inode(target)]
+    assert after == [inode(place)]
+
+
+def test_a_file_is_synced_before_it_gets_its_name(place: Path, synced: list[int | str]) -> None:
+    durable.write_bytes(place / "run.json", b"{}")
+    assert synced == [inode(place / "run.json"), "rename", inode(place)]
+
+
+def test_lines_and_cuts_are_synced(place: Path, synced: list[int | str]) -> None:
+    durable.append_line(place / "lines", "one")
+    assert synced == [inode(place / "lines")]
+    durable.truncate(place / "lines", 2)
+    assert synced == 2 * [inode(place / "lines")]
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -306,50 +333,6 @@ def test_set_aside_keeps_a_damaged_folder_from_displacing_a_whole_one(place: Pat
     durable.set_aside(target)
     assert names(place) == ["last.damaged", "last.previous"]
     assert names(place / "last.damaged") == ["manifest.json", "weights"]
-
-
-# --- leftovers ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def dead_pid() -> int:
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
-
-
-@pytest.mark.parametrize("name", ["last", "a [b] *?", "new-1"])
-def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(place: Path, dead_pid: int, name: str) -> None:
-    folders = (name, f"{name}.previous", f"{name}.damaged")
-    dead = [f".{folder}.{kind}-{dead_pid}" for folder in folders for kind in ("new", "trash")]
-    living = [f".{name}.new-{os.getppid()}", f".{name}.previous.trash-{os.getppid()}"]
-    strange = [f".{name}.new-", f".{name}.new-x1", f".other.new-{dead_pid}", f"{name}.new-{dead_pid}"]
-    for leftover in (*dead, *living, *strange, f".{name}.new-{os.getpid()}"):
-        (place / leftover).mkdir()
-        fill(place / leftover, {"half": b"written"})
-    put(place / name, NEW)
-    assert newest(place / name) == (NEW, None)
-    assert names(place) == sorted([name, *living, *strange])
-
-
-def test_a_process_that_may_not_be_asked_is_alive(
-    place: Path, dead_pid: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (place / f".last.new-{dead_pid}").mkdir()
-
-    def refuse(pid: int, number: int) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", refuse)
-    put(place / "last", NEW)
-    assert names(place) == [f".last.new-{dead_pid}", "last"]
-
-
-def test_leftover_files_of_the_dead_go(place: Path, dead_pid: int) -> None:
-    (place / f".run.json.new-{dead_pid}").write_bytes(b"half")
-    (place / f".run.json.new-{os.getppid()}").write_bytes(b"half")
-    durable.write_bytes(place / "run.json", b"whole")
-    assert names(place) == sorted([f".run.json.new-{os.getppid()}", "run.json"])
 
 
 # --- what the disk refuses ------------------------------------------------------------------------

@@ -189,6 +189,8 @@ def test_a_fault_leaves_the_old_file_or_the_new_one(
         else:
             assert found in (old, b"new bytes")
             check_message(error, path, code)
+            if not for_ever:
+                assert set(names(place)) <= {"run.json"}, "the unfinished file must go"
         durable.write_bytes(path, b"newest")
         assert names(place) == ["run.json"]
         assert path.read_bytes() == b"newest"
@@ -229,6 +231,8 @@ def test_a_fault_leaves_the_old_folder_or_the_new_one(
                 assert complaint is None
             if old is not None and not for_ever:
                 assert target.exists(), "what stood there must stay there"
+            if not for_ever:
+                assert f".last.new-{os.getpid()}" not in names(place), "the unfinished folder must go"
         put(target, {"next": b"one"}, keep_previous=keep_previous)
         assert newest(target) == ({"next": b"one"}, None)
         assert set(names(place)) <= ({"last", "last.previous"} if keep_previous else {"last"})

@@ -1,6 +1,5 @@
 """A bundle that needs no training: three colours, told apart by the mean of each channel."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pictorch.bundle import CARD, GOLDEN, MODEL, Bundle, BundleFacts, golden_bytes, write_bundle
+from pictorch import durable
+from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, Bundle, BundleFacts, golden_bytes, write_bundle
+from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.images import InputSpec
-from pictorch.onnx_model import OnnxModel
 
 SIZE = 8
 CLASSES = ("blue", "green", "red")
@@ -77,7 +77,6 @@ def make_bundle(target: Path, files: dict[str, bytes] | None = None, **changes: 
 def reseal(folder: Path, **changes: Any) -> None:
     """Changes bundle.json and gives it the hash of itself anew, as an attacker would."""
     path = folder / "bundle.json"
-    record = {**json.loads(path.read_bytes()), **changes, "manifest_sha256": "0" * 64}
-    zeroed = json.dumps(record).encode()
-    digest = hashlib.sha256(zeroed).hexdigest()
-    path.write_bytes(zeroed.replace(b"0" * 64, digest.encode(), 1))
+    record = {**json.loads(path.read_bytes()), **changes}
+    durable.seal_manifest(record)
+    path.write_bytes(durable.json_bytes(record))

@@ -94,7 +94,9 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from pictorch.exporting.export import export
 
-    bundle = export(args.run, checkpoint=args.checkpoint, out=args.out, data=args.data)
+    bundle = export(
+        args.run, checkpoint=args.checkpoint, out=args.out, data=args.data, console=_console(args)
+    )
     if args.json:
         return _print_json(bundle.to_json())
     print(f"exported {bundle.path}: {len(bundle.class_names)} classes, verified against PyTorch")

@@ -42,7 +42,7 @@ def demo(*, out: str | Path | None = None, console: Console | None = None) -> De
     console = console or Console()
     run = train("digits", out=out, console=console).run
     evaluation = evaluate(run, split="test", console=console)
-    bundle = export(run)
+    bundle = export(run, console=console)
     splits = load_splits(load_recipe("digits").data)
     assert splits.test is not None
     rows = splits.test.indices[:_SHOWN]

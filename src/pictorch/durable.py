@@ -24,7 +24,7 @@ from pictorch.errors import CheckpointError, ResourceError, UserError
 
 MANIFEST = "manifest.json"
 
-_SELF_HASH = "manifest_sha256"  # over all the rest of the manifest
+_SELF_HASH = "manifest_sha256"
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -49,7 +49,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replaces the file at `path` by `value` as indented JSON."""
-    write_bytes(path, _json_bytes(value))
+    write_bytes(path, json_bytes(value))
 
 
 def append_line(path: Path, line: str) -> None:
@@ -83,9 +83,9 @@ def new_folder(
 ) -> Iterator[Path]:
     """Yields an empty folder to fill; on leaving, it becomes `target`, whole or not at all.
 
-    `manifest` is read on leaving, gets the entry `files` (and, named manifest.json, a hash of itself) and
-    is written last. When the body or the disk fails, what stood at `target` stays and the
-    unfinished folder is removed.
+    `manifest` is read on leaving, gets the entries `files` and a hash of itself, and is written
+    last. When the body or the disk fails, what stood at `target` stays and the unfinished folder
+    is removed.
     """
     temporary = target.with_name(f".{target.name}.new-{os.getpid()}")
     with explained(target):
@@ -117,15 +117,31 @@ def verify_folder(folder: Path, *, manifest_name: str = MANIFEST, hashes: bool =
 def read_manifest(folder: Path, manifest_name: str = MANIFEST) -> dict[str, Any]:
     """Returns the manifest of a folder without checking its files; raises CheckpointError."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / manifest_name).read_bytes())
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-            raise ValueError("it lists no files")
-        if manifest_name == MANIFEST and manifest.get(_SELF_HASH) not in (None, _self_hash(manifest)):
-            raise ValueError("its own sha256 differs")
+        return parse_manifest((folder / manifest_name).read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{folder} is damaged ({manifest_name} is missing)") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is damaged ({manifest_name}: {error})") from None
+
+
+def seal_manifest(manifest: dict[str, Any]) -> None:
+    """Adds the hash of a manifest to it, so that a change of any of its bytes shows."""
+    manifest.pop(_SELF_HASH, None)
+    manifest[_SELF_HASH] = hashlib.sha256(json_bytes(manifest)).hexdigest()
+
+
+def parse_manifest(raw: bytes) -> dict[str, Any]:
+    """Returns the manifest that was sealed and written as `raw`; raises ValueError."""
+    try:
+        manifest = json.loads(raw)
+    except RecursionError:
+        raise ValueError("it is not JSON that pictorch wrote") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ValueError("it lists no files")
+    sealed = dict(manifest)
+    seal_manifest(sealed)
+    if json_bytes(sealed) != raw:
+        raise ValueError("its own sha256 differs")
     return manifest
 
 
@@ -135,7 +151,7 @@ def newest_folder(target: Path) -> tuple[Path, dict[str, Any], str | None]:
     The complaint says why the newest was passed over. Raises CheckpointError when none is whole.
     """
     complaint = None
-    for folder in (target, _previous(target)):
+    for folder in (target, previous_of(target)):
         if not folder.exists():
             continue
         try:
@@ -158,7 +174,7 @@ def set_aside(target: Path) -> Path:
 
 def exists(target: Path) -> bool:
     """Returns whether `target`, or the folder that stood there before it, is on the disk."""
-    return target.exists() or _previous(target).exists()
+    return target.exists() or previous_of(target).exists()
 
 
 def file_sha256(path: Path) -> str:
@@ -211,17 +227,16 @@ def _seal(folder: Path, manifest: dict[str, Any], manifest_name: str) -> None:
         }
     for inner in sorted({path.parent for path in paths} - {folder}):
         _sync_folder(inner)
-    if manifest_name == MANIFEST:
-        manifest[_SELF_HASH] = _self_hash(manifest)
+    seal_manifest(manifest)
     with (folder / manifest_name).open("wb") as file:
-        file.write(_json_bytes(manifest))
+        file.write(json_bytes(manifest))
         file.flush()
         os.fsync(file.fileno())
     _sync_folder(folder)
 
 
 def _put_in_place(temporary: Path, target: Path, keep_previous: bool) -> None:
-    previous = _previous(target)
+    previous = previous_of(target)
     if target.exists():
         if previous.exists():
             _remove(previous)
@@ -246,7 +261,7 @@ def _remove(folder: Path) -> None:
 
 def _remove_leftovers(target: Path) -> None:
     """Removes what processes that were killed while they wrote `target` left beside it."""
-    names = {target.name, _previous(target).name, _damaged(target).name}
+    names = {target.name, previous_of(target).name, _damaged(target).name}
     for path in target.parent.iterdir():
         leftover = re.fullmatch(r"\.(.+)\.(?:new|trash)-(\d+)", path.name, re.DOTALL)
         if leftover and leftover[1] in names and not _is_running(int(leftover[2])):
@@ -268,17 +283,13 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _previous(target: Path) -> Path:
+def previous_of(target: Path) -> Path:
+    """Returns where the folder that stood at `target` before it is kept."""
     return target.with_name(f"{target.name}.previous")
 
 
 def _damaged(target: Path) -> Path:
     return target.with_name(f"{target.name}.damaged")
-
-
-def _self_hash(manifest: dict[str, Any]) -> str:
-    rest = {name: value for name, value in manifest.items() if name != _SELF_HASH}
-    return hashlib.sha256(_json_bytes(rest)).hexdigest()
 
 
 def _sync_file(path: Path) -> None:
@@ -294,7 +305,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _json_bytes(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
+    """Returns the one form in which pictorch writes JSON files."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode(errors="surrogatepass")  # paths need not be UTF-8; json.loads reads them back
 

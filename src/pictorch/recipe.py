@@ -108,7 +108,9 @@ class ScheduleSection(Section):
     name: Literal["constant", "step", "cosine", "linear"] = Field(
         "cosine", description="shape of the rate after the warm-up"
     )
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear rise at the start")
+    warmup_fraction: Fraction = Field(
+        0.0, description="share of the training in which the rate rises to its peak in a line"
+    )
     warmup_start: float = Field(0.01, gt=0, le=1, description="share of the peak at the first step")
     final_factor: float = Field(
         0.0, ge=0, le=1, description="share of the peak at the last step (cosine, linear)"
@@ -189,11 +191,6 @@ class Recipe(Section):
             problems.append(
                 f"train.accumulate: {self.train.accumulate} does not divide "
                 f"train.batch_size {self.train.batch_size}"
-            )
-        if self.schedule.warmup_epochs > self.train.epochs:
-            problems.append(
-                f"schedule.warmup_epochs: {self.schedule.warmup_epochs} is more than "
-                f"train.epochs {self.train.epochs}"
             )
         if self.train.early_stop_epochs and self.data.val_fraction == 0:
             problems.append(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -209,9 +209,10 @@ def _unknown_keys(values: dict[str, Any]) -> list[str]:
 def _network_problems(values: dict[str, Any], network_names: Iterable[str]) -> list[str]:
     model = values.get("model")
     name = model.get("name") if isinstance(model, dict) else None
-    if not isinstance(name, str) or name in set(network_names):
+    known = set(network_names)
+    if not isinstance(name, str) or name in known:
         return []
-    return [f"model.name: {unknown('network', name, network_names)}"]
+    return [f"model.name: {unknown('network', name, known)}"]
 
 
 def _explain(error: ValidationError) -> list[str]:
@@ -235,4 +236,5 @@ def _explain(error: ValidationError) -> list[str]:
 def _choices(path: str) -> list[str]:
     section, _, key = path.partition(".")
     field = SECTIONS[section].model_fields.get(key) if section in SECTIONS else None
-    return re.findall(r"'([^']+)'", str(field.annotation)) if field else []
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    return [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]

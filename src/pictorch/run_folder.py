@@ -40,7 +40,11 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found. Fractions from 0 to 1; `confusion[i][j]` counts label i called j."""
+    """What `evaluate` found. Fractions from 0 to 1; `confusion[i][j]` counts label i called j.
+
+    `step` tells how long the checkpoint's weights were trained; None for a bundle, which only has
+    the checkpoint's name.
+    """
 
     split: str
     n: int
@@ -52,6 +56,7 @@ class Evaluation:
     macro: dict[str, float | None]
     confusion: tuple[tuple[int, ...], ...]
     checkpoint: str
+    step: int | None
     test_openings: int
 
     def to_json(self) -> dict[str, Any]:
@@ -330,7 +335,7 @@ class RunFolder:
         if not path.exists():
             return {}
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise CheckpointError(f"{path} is damaged: {error}") from None

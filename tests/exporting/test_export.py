@@ -146,7 +146,7 @@ def test_disagreement_leaves_no_file(run, monkeypatch):
 
 def test_disagreement_keeps_the_older_bundle(run, exported, monkeypatch):
     shutil.copytree(exported.path, run.bundle_path)
-    monkeypatch.setattr("pictorch.agreement.TOLERANCE", -1.0)
+    monkeypatch.setattr("pictorch.bundle.agreement.TOLERANCE", -1.0)
     with pytest.raises(GateError):
         export(run)
     monkeypatch.undo()

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from pictorch.agreement import compare
+from pictorch.bundle.agreement import compare
+from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.images import InputSpec
 from pictorch.networks import NETWORKS, build_network
-from pictorch.onnx_model import OnnxModel
 from pictorch.recipe import ModelSection
 
 CLASSES = 5

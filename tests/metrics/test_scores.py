@@ -134,7 +134,7 @@ def test_absent_and_lone_classes_give_no_warning(labels: list[int]) -> None:
 def test_score_fits_into_the_stored_record() -> None:
     logits, labels = random_answers(5, 30, 6)
     found = score(logits, labels, list("abcdef"))
-    record = Evaluation(split="val", checkpoint="best", test_openings=0, **vars(found))
+    record = Evaluation(split="val", checkpoint="best", step=40, test_openings=0, **vars(found))
     assert_plain(record.to_json())
     assert Evaluation.from_json(record.to_json()) == record
 

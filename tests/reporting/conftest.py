@@ -158,7 +158,11 @@ def _write_evaluation(run: RunFolder, split: str, class_names: tuple[str, ...]) 
     mistakes = most_confident_mistakes(logits, labels)
     openings = run.count_test_opening() if split == "test" else 0
     evaluation = Evaluation(
-        split=split, checkpoint="best", test_openings=openings, **vars(score(logits, labels, class_names))
+        split=split,
+        checkpoint="best",
+        step=40,
+        test_openings=openings,
+        **vars(score(logits, labels, class_names)),
     )
     pictures = generator.integers(0, 256, (len(mistakes), 8, 8, 3)).astype(np.uint8)
     run.write_evaluation(

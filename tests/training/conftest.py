@@ -15,7 +15,7 @@ def busy_recipe() -> dict[str, Any]:
         "model": {"name": "cifar10_cnn", "dropout": 0.5},
         "loss": {"label_smoothing": 0.1},
         "optimizer": {"name": "adamw", "lr": 4e-3, "weight_decay": 0.05},
-        "schedule": {"name": "cosine", "warmup_epochs": 1},
+        "schedule": {"name": "cosine", "warmup_fraction": 0.25},
         "train": {
             "epochs": 4,
             "batch_size": 64,

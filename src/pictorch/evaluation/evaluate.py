@@ -14,7 +14,7 @@ from pictorch.metrics.scores import most_confident_mistakes, score
 from pictorch.predictor import Predictor
 from pictorch.recipe import DataSection
 from pictorch.run_folder import Evaluation, RunFolder, npz_bytes
-from pictorch.training.checkpoint import load_network
+from pictorch.training.checkpoint import checkpoint_step, load_network
 from pictorch.training.console import Console
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.start import check_same_data
@@ -69,7 +69,15 @@ def _evaluate_run(
         logits = predict_logits(
             network, image_set, batch_size=recipe.train.eval_batch_size, device=runtime.device
         )
-    evaluation, arrays = judge(logits, image_set, splits.class_names, split, name, openings)
+    evaluation, arrays = judge(
+        logits,
+        image_set,
+        splits.class_names,
+        split=split,
+        checkpoint=name,
+        step=checkpoint_step(run, name),
+        test_openings=openings,
+    )
     run.write_evaluation(evaluation, arrays)
     return evaluation
 
@@ -93,8 +101,15 @@ def _evaluate_bundle(path: Path, split: str, data: str, out: Path, console: Cons
     predictor = Predictor(bundle)
     probabilities = predictor.probabilities(image_set.images[image_set.indices])
     logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    openings = int(split == "test")
-    evaluation, arrays = judge(logits, image_set, splits.class_names, split, bundle.checkpoint, openings)
+    evaluation, arrays = judge(
+        logits,
+        image_set,
+        splits.class_names,
+        split=split,
+        checkpoint=bundle.checkpoint,
+        step=None,
+        test_openings=int(split == "test"),
+    )
     durable.write_bytes(out / f"{split}.npz", npz_bytes(arrays))
     durable.write_json(out / f"{split}.json", evaluation.to_json())
     return evaluation
@@ -113,16 +128,17 @@ def judge(
     logits: NDArray[np.float32],
     image_set: ImageSet,
     class_names: tuple[str, ...],
-    split: str,
-    checkpoint: str,
-    test_openings: int,
+    **context: Any,
 ) -> tuple[Evaluation, dict[str, NDArray[Any]]]:
-    """Returns the evaluation and the arrays that it can be computed again from."""
+    """Returns the evaluation and the arrays that it can be computed again from.
+
+    `context` is the rest of the record: split, checkpoint, step, test_openings.
+    """
     labels = image_set.labels[image_set.indices]
     assert len(logits) == len(labels), (len(logits), len(labels))
     scores = score(logits, labels, class_names)
     mistakes = most_confident_mistakes(logits, labels)
-    evaluation = Evaluation(split=split, checkpoint=checkpoint, test_openings=test_openings, **vars(scores))
+    evaluation = Evaluation(**context, **vars(scores))
     arrays: dict[str, NDArray[Any]] = {
         "logits": logits,
         "labels": labels,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pictorch.bundle import (
+from pictorch.bundle.bundle import (
     CARD,
     GOLDEN,
     MODEL,
@@ -15,15 +15,16 @@ from pictorch.bundle import (
     golden_bytes,
     write_bundle,
 )
+from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.datasets import Splits, load_splits
 from pictorch.exporting.golden import golden_images
 from pictorch.exporting.model_card import model_card
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.exporting.parity import check_parity
-from pictorch.onnx_model import OnnxModel
 from pictorch.recipe import Recipe
 from pictorch.run_folder import RunFolder
-from pictorch.training.checkpoint import load_network
+from pictorch.training.checkpoint import checkpoint_step, load_network
+from pictorch.training.console import Console
 from pictorch.training.start import check_same_data
 
 LICENCE = (
@@ -39,8 +40,8 @@ def export(
     *,
     checkpoint: str | None = None,
     out: str | Path | None = None,
-    data: str | None = None,
-    progress: Callable[[str], None] = lambda line: None,
+    data: str | Path | None = None,
+    console: Console | None = None,
 ) -> Bundle:
     """Writes the bundle of a run and returns it as read back.
 
@@ -49,6 +50,7 @@ def export(
     DataError for other images than the run's, GateError where ONNX and PyTorch disagree (and then
     leaves no file), CheckpointError, ResourceError, RunInUseError.
     """
+    progress = (console or Console("quiet")).line
     run_folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     target = Path(out) if out is not None else run_folder.bundle_path
     check_target(target)
@@ -74,8 +76,10 @@ def export(
         return write_bundle(target, facts, files)
 
 
-def _splits_of(run: RunFolder, recipe: Recipe, data: str | None, progress: Callable[[str], None]) -> Splits:
-    section = recipe.data if data is None else recipe.data.model_copy(update={"source": data})
+def _splits_of(
+    run: RunFolder, recipe: Recipe, data: str | Path | None, progress: Callable[[str], None]
+) -> Splits:
+    section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
     splits = load_splits(section, progress)
     check_same_data(run, splits)
     return splits
@@ -109,11 +113,12 @@ def _portable(recipe: Recipe) -> dict[str, Any]:
 
 
 def _metrics(run: RunFolder, checkpoint: str) -> dict[str, Any]:
-    """Returns the scores of the splits that this checkpoint was evaluated on, and the test openings."""
+    """Returns the scores of the splits that these very weights were judged on, and the test openings."""
     metrics: dict[str, Any] = {"test_openings": run.data()["test_openings"]}
+    step = checkpoint_step(run, checkpoint)
     for split in ("val", "test"):
         evaluation = run.evaluation(split)
-        if evaluation is not None and evaluation.checkpoint == checkpoint:
+        if evaluation is not None and (evaluation.checkpoint, evaluation.step) == (checkpoint, step):
             record = evaluation.to_json()
             metrics[split] = {key: record[key] for key in _SCORES}
     return metrics

@@ -10,8 +10,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from pictorch.bundle.onnx_model import INPUT_NAME, OUTPUT_NAME
 from pictorch.images import InputSpec
-from pictorch.onnx_model import INPUT_NAME, OUTPUT_NAME
 
 OPSET = 20
 

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pictorch.agreement import Agreement, compare
+from pictorch.bundle.agreement import Agreement, compare
+from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.datasets import ImageSet, Splits
 from pictorch.errors import GateError
-from pictorch.onnx_model import OnnxModel
 
 FEWEST_IMAGES = 1000
 

@@ -95,12 +95,10 @@ def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.flo
     return network.eval()
 
 
-def checkpoint_metrics(run: RunFolder, checkpoint: str) -> dict[str, Any]:
-    """Returns the metrics that were recorded with a checkpoint: epoch, val_accuracy and so on."""
-    folder, manifest, _ = durable.newest_folder(run.checkpoint_path(checkpoint))
-    metrics = manifest.get("metrics")
-    assert isinstance(metrics, dict), folder
-    return metrics
+def checkpoint_step(run: RunFolder, checkpoint: str) -> int:
+    """Returns how many steps the weights of a checkpoint were trained for."""
+    _, manifest, _ = durable.newest_folder(run.checkpoint_path(checkpoint))
+    return int(manifest["step"])
 
 
 def _newest(run: RunFolder, names: list[str]) -> tuple[Path, dict[str, Any], str | None]:

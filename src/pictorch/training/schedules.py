@@ -38,8 +38,9 @@ def lr_factor(section: ScheduleSection, segments: list[Segment], step: int, step
     epoch_inside = epoch - segment.first_epoch
     if segment is not segments[0]:
         return segment.peak_factor * (1 - epoch_inside / segment.epochs)
-    if epoch_inside < section.warmup_epochs:
-        return section.warmup_start + (1 - section.warmup_start) * epoch_inside / section.warmup_epochs
+    warmup_epochs = section.warmup_fraction * segment.epochs
+    if epoch_inside < warmup_epochs:
+        return section.warmup_start + (1 - section.warmup_start) * epoch_inside / warmup_epochs
     return SHAPES[section.name](section, epoch_inside, segment.epochs)
 
 
@@ -70,7 +71,8 @@ SHAPES: dict[str, Callable[[ScheduleSection, float, int], float]] = {
 
 def _share(section: ScheduleSection, epoch: float, epochs: int) -> float:
     """Returns how much of the way after the warm-up is done, from 0 to 1."""
-    return (epoch - section.warmup_epochs) / (epochs - section.warmup_epochs)
+    warmup_epochs = section.warmup_fraction * epochs
+    return (epoch - warmup_epochs) / (epochs - warmup_epochs)
 
 
 def _between(section: ScheduleSection, share: float) -> float:

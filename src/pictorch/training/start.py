@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pictorch.datasets import Splits, load_splits
+from pictorch.datasets.augment import check_fits
+from pictorch.datasets.sources import SOURCES
 from pictorch.datasets.splits import describe_splits
 from pictorch.errors import DataError, RecipeError
 from pictorch.networks import NETWORKS, build_network
@@ -60,6 +62,7 @@ def _start(recipe: Recipe, out: str | Path | None, console: Console) -> FitResul
     runtime = resolve_runtime(recipe.train)
     recipe = _with_absolute_source(recipe)
     splits = load_splits(recipe.data, console.line)
+    check_fits(recipe.augment, splits.input.stored_size)
     network = build_network(recipe.model, len(splits.class_names), splits.input)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
@@ -124,7 +127,7 @@ def _plan(run: RunFolder, epochs: int | None, console: Console) -> None:
 
 def _with_absolute_source(recipe: Recipe) -> Recipe:
     source = Path(recipe.data.source).expanduser()
-    if not source.exists():
+    if recipe.data.source in SOURCES or not source.exists():
         return recipe
     data = recipe.data.model_copy(update={"source": str(source.resolve())})
     return recipe.model_copy(update={"data": data})

@@ -3,8 +3,8 @@ import zipfile
 
 import pytest
 
-from pictorch import bundle_source
-from pictorch.bundle_source import zip_bytes
+from pictorch.bundle import source as bundle_source
+from pictorch.bundle.source import zip_bytes
 from pictorch.errors import CheckpointError
 
 FILES = {"bundle.json": b"{}", "model.onnx": b"m" * 1000}

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pictorch.bundle.onnx_guard import check_onnx
 from pictorch.errors import CheckpointError
-from pictorch.onnx_guard import check_onnx
 
 INPUT_NAME, OUTPUT_NAME = "images", "probabilities"
 

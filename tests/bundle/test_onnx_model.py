@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.errors import CheckpointError
-from pictorch.onnx_model import OnnxModel
 from tiny_bundle import SIZE, tiny_model
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (37, SIZE, SIZE, 3), np.uint8)

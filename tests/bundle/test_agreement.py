@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pictorch.agreement import TIE, TOLERANCE, compare
+from pictorch.bundle.agreement import TIE, TOLERANCE, compare
 
 ONE = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]], np.float32)
 

@@ -8,7 +8,6 @@ SHA-256 of itself. Hashes show damage, not origin: they say nothing about who ma
 import hashlib
 import io
 import json
-import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,18 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pictorch import durable
-from pictorch.agreement import Agreement, compare
-from pictorch.bundle_source import LARGEST_BUNDLE_BYTES, BundleSource, bundle_source, zip_bytes
+from pictorch.bundle.agreement import Agreement, compare
+from pictorch.bundle.onnx_model import OnnxModel
+from pictorch.bundle.source import LARGEST_BUNDLE_BYTES, BundleSource, bundle_source, zip_bytes
 from pictorch.errors import CheckpointError, RecipeError, UserError
 from pictorch.images import InputSpec
-from pictorch.onnx_model import OnnxModel
 from pictorch.run_folder import npz_bytes
 
 SCHEMA = 1
 MANIFEST, MODEL, GOLDEN, CARD = "bundle.json", "model.onnx", "golden.npz", "MODEL_CARD.md"
 
-_SELF_HASH = "manifest_sha256"
-_NO_HASH = "0" * 64
 _LARGEST_MANIFEST_BYTES = 16 * 2**20
 _LARGEST_GOLDEN_BYTES = 512 * 2**20
 
@@ -161,9 +158,14 @@ def write_bundle(target: Path, facts: BundleFacts, files: Mapping[str, bytes]) -
     older bundle, ResourceError where it cannot be written; what stood there then stays.
     """
     check_target(target)
-    manifest = _sealed(facts, files)
+    manifest = {
+        "schema": SCHEMA,
+        **facts.to_json(),
+        "files": {name: _stated(files[name]) for name in sorted(files)},
+    }
     if is_zip_name(target):
-        durable.write_bytes(target, zip_bytes({**files, MANIFEST: _manifest_bytes(manifest)}))
+        durable.seal_manifest(manifest)
+        durable.write_bytes(target, zip_bytes({**files, MANIFEST: durable.json_bytes(manifest)}))
     else:
         with durable.new_folder(target, manifest, manifest_name=MANIFEST) as folder:
             for name, data in files.items():
@@ -206,25 +208,29 @@ def _is_older_bundle(target: Path) -> bool:
 
 def _standing(path: Path) -> Path:
     """A kill between the two renames of a second export leaves the old bundle under `.previous`."""
-    previous = path.with_name(f"{path.name}.previous")
+    previous = durable.previous_of(path)
     return previous if not path.exists() and previous.is_dir() else path
 
 
 def _checked_manifest(raw: bytes, path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(raw)
+        schema = json.loads(raw)["schema"]
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path} is damaged ({MANIFEST} is not JSON)") from None
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+    except (TypeError, KeyError):
+        schema = None
+    if not isinstance(schema, int):
         raise CheckpointError(f"{path} is not a bundle ({MANIFEST} has no schema number)")
-    if record["schema"] > SCHEMA:
+    if schema > SCHEMA:
         raise CheckpointError(
-            f"{path} was written by a newer pictorch (schema {record['schema']}, this one reads "
-            f"{SCHEMA}); upgrade with: pip install -U pictorch"
+            f"{path} was written by a newer pictorch (schema {schema}, this one reads {SCHEMA}); "
+            "upgrade with: pip install -U pictorch"
         )
-    if not _hash_holds(raw, record.get(_SELF_HASH)):
-        raise CheckpointError(f"{path} is damaged (sha256 of {MANIFEST} differs)")
-    if not isinstance(record.get("files"), dict) or not {MODEL, GOLDEN} <= record["files"].keys():
+    try:
+        record = durable.parse_manifest(raw)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({MANIFEST}: {error})") from None
+    if not {MODEL, GOLDEN} <= record["files"].keys():
         raise CheckpointError(f"{path} is not a bundle ({MANIFEST} does not list {MODEL} and {GOLDEN})")
     return record
 
@@ -266,28 +272,5 @@ def _read_golden(data: bytes, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         raise CheckpointError(f"{name} cannot be read ({error})") from None
 
 
-def _sealed(facts: BundleFacts, files: Mapping[str, bytes]) -> dict[str, Any]:
-    manifest = {
-        "schema": SCHEMA,
-        **facts.to_json(),
-        "files": {name: _stated(files[name]) for name in sorted(files)},
-        _SELF_HASH: _NO_HASH,
-    }
-    manifest[_SELF_HASH] = hashlib.sha256(_manifest_bytes(manifest)).hexdigest()
-    return manifest
-
-
-def _hash_holds(raw: bytes, stated: Any) -> bool:
-    """Returns whether `stated` is the SHA-256 of bundle.json with zeros where it states its own."""
-    if not isinstance(stated, str) or not re.fullmatch("[0-9a-f]{64}", stated):
-        return False
-    return hashlib.sha256(raw.replace(stated.encode(), _NO_HASH.encode(), 1)).hexdigest() == stated
-
-
 def _stated(data: bytes) -> dict[str, Any]:
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """Returns bundle.json byte for byte as durable.new_folder writes it."""
-    return (json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

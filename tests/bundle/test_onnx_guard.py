@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from pictorch.bundle.onnx_guard import check_onnx
 from pictorch.errors import CheckpointError
-from pictorch.onnx_guard import check_onnx
 from tiny_bundle import tiny_model
 
 WHOLE = tiny_model().SerializeToString()
@@ -108,7 +108,7 @@ def test_second_graph_field_is_walked_too():
 
 
 def test_endless_lists_of_fields_are_refused(monkeypatch):
-    monkeypatch.setattr("pictorch.onnx_guard._MOST_FIELDS", 1000)
+    monkeypatch.setattr("pictorch.bundle.onnx_guard._MOST_FIELDS", 1000)
     check_onnx(b"\x08\x01" * 999, "model.onnx")
     with pytest.raises(CheckpointError, match="more than 1,000 fields"):
         check_onnx(b"\x08\x01" * 1000, "model.onnx")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pictorch import bundle_source
-from pictorch.bundle import check_target, golden_bytes, open_bundle
+from pictorch.bundle import source as bundle_source
+from pictorch.bundle.bundle import check_target, golden_bytes, open_bundle
 from pictorch.errors import CheckpointError, RecipeError, ResourceError
 from pictorch.images import InputSpec
 from pictorch.predictor import verify
@@ -259,13 +259,13 @@ def test_pickled_golden_samples_are_never_unpickled(tmp_path):
 
 
 def test_golden_samples_that_unpack_to_too_much_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pictorch.bundle._LARGEST_GOLDEN_BYTES", 500)
+    monkeypatch.setattr("pictorch.bundle.bundle._LARGEST_GOLDEN_BYTES", 500)
     make_bundle(tmp_path / "b")
     assert "more than 500 bytes" in refusal(tmp_path / "b", verify)
 
 
 def test_more_bytes_than_a_bundle_may_have_are_refused(folder, monkeypatch):
-    monkeypatch.setattr("pictorch.bundle.LARGEST_BUNDLE_BYTES", 500)
+    monkeypatch.setattr("pictorch.bundle.bundle.LARGEST_BUNDLE_BYTES", 500)
     assert "more than 500 bytes" in refusal(folder)
 
 

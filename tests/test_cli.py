@@ -1,0 +1,213 @@
+"""The command line: its twins in Python, what it prints, how it ends, how fast it starts."""
+
+import argparse
+import inspect
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pictorch
+from pictorch import cli
+
+GENERAL_FLAGS = {"help", "json", "quiet", "verbose", "debug"}
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    parser = cli._parser()
+    (choices,) = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(choices)
+
+
+@pytest.mark.parametrize("verb", sorted(verbs()))
+def test_every_verb_has_a_twin_with_the_same_parameters(verb: str) -> None:
+    twin = getattr(pictorch, verb)
+    asked = {action.dest for action in verbs()[verb]._actions} - GENERAL_FLAGS
+    assert asked == inspect.signature(twin).parameters.keys() - {"console"}
+
+
+def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in verbs():
+        with pytest.raises(SystemExit) as stop:
+            cli.main([verb, "--help"])
+        assert stop.value.code == 0
+        assert "--json" in capsys.readouterr().out
+
+
+def test_help_is_quick() -> None:
+    """The promise is under 0.3 s on 2 idle cores; the bound leaves room for a busy machine."""
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pictorch", "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.3, statistics.median(seconds)
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    code = (
+        "import sys, pictorch\n"
+        "from pictorch import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'rich', 'onnxruntime') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip().count(".") == 2
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained, evaluated, exported and reported through the command line."""
+    run = tmp_path_factory.mktemp("cli") / "run"
+    quick = ["--set", "train.threads=1", "--epochs", "2"]
+    assert cli.main(["train", "digits", "--out", str(run), "-q", *quick]) == 0
+    assert cli.main(["evaluate", str(run), "--split", "test"]) == 0
+    assert cli.main(["export", str(run)]) == 0
+    assert cli.main(["report", str(run)]) == 0
+    return run
+
+
+def json_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """Runs a command with --json; stdout must be one object and nothing else."""
+    capsys.readouterr()
+    assert cli.main([*arguments, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    value = json.loads(out)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_run_folder_holds_what_the_contract_names(trained: Path) -> None:
+    for name in (
+        "run.json",
+        "recipe.yaml",
+        "environment.json",
+        "data.json",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "log.txt",
+        "checkpoints/last/model.safetensors",
+        "checkpoints/last/state.pt",
+        "checkpoints/last/manifest.json",
+        "checkpoints/best/model.safetensors",
+        "evaluation/test.json",
+        "evaluation/test.npz",
+        "samples.npz",
+        "bundle/bundle.json",
+        "bundle/model.onnx",
+        "report.html",
+    ):
+        assert (trained / name).is_file(), name
+    assert list((trained / "tensorboard").iterdir())
+
+
+def test_train_prints_one_object(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    result = json_of(capsys, "train", "digits", "--epochs", "1", "--set", "train.threads=1")
+    assert result["run"] == "runs/digits-001"
+    assert result["epochs"] == 1
+    assert result["best_epoch"] == 1
+    again = json_of(capsys, "train", "--resume", "runs/digits-001")
+    assert again == result
+
+
+def test_evaluate_keeps_its_contract(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = json_of(capsys, "evaluate", str(trained))
+    assert result.keys() == {
+        "split", "n", "accuracy", "accuracy_interval", "loss", "top5", "per_class", "macro",
+        "confusion", "checkpoint", "step", "test_openings",
+    }  # fmt: skip
+    assert result["per_class"][0].keys() == {"name", "n", "precision", "recall", "f1", "auc"}
+    assert result["split"] == "val"
+    assert result["test_openings"] == 1
+    assert result["n"] == sum(map(sum, result["confusion"])) == 145
+
+
+def test_predict_verify_report_recipes_models(
+    trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    image = tmp_path / "picture.png"
+    Image.new("L", (8, 8), 200).save(image)
+    (prediction,) = json_of(capsys, "predict", str(trained), str(image), "--top", "3")["predictions"]
+    assert prediction["source"] == str(image)
+    assert len(prediction["classes"]) == 3
+    assert json_of(capsys, "verify", str(trained / "bundle"))["ok"] is True
+    assert json_of(capsys, "report", str(trained))["report"] == str(trained / "report.html")
+    names = [row["name"] for row in json_of(capsys, "recipes")["recipes"]]
+    assert {"digits", "cifar10-cnn", "cifar10-simple-net"} <= set(names)
+    fields = {row["path"]: row for row in json_of(capsys, "recipes", "digits")["recipe"]}
+    assert fields["data.source"]["value"] == "digits"
+    assert fields["train.precision"]["description"]
+    (summary,) = json_of(capsys, "models", "simple_net")["models"]
+    assert summary["parameters"] == 25_578
+
+
+def test_what_a_person_reads(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["evaluate", str(trained)])
+    assert "95 % interval" in capsys.readouterr().out
+    cli.main(["models", "cifar10_cnn"])
+    assert "2,168,746" in capsys.readouterr().out
+    cli.main(["recipes", "cifar10-cnn"])
+    shown = capsys.readouterr().out
+    assert '* model.name = "cifar10_cnn"' in shown
+    assert "pictorch train cifar10-cnn" in shown
+    log = (trained / "log.txt").read_text()
+    assert "best so far" in log
+    assert "val loss" in log
+
+
+def test_an_error_with_json_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "nowhere", "--json"]) == 4
+    said = capsys.readouterr()
+    assert json.loads(said.out)["exit_code"] == 4
+    assert "nowhere" in json.loads(said.out)["error"]
+    assert said.err.startswith("pictorch: ")
+
+
+def test_debug_shows_where_an_error_arose(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "nowhere", "--debug"]) == 4
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_bug_is_exit_1_and_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str | None = None) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("pictorch.recipe_files.recipes", broken)
+    assert cli.main(["recipes"]) == 1
+    assert capsys.readouterr().err == (
+        "pictorch: internal error: ZeroDivisionError: oh; --debug shows where it arose\n"
+    )
+
+
+def test_a_missing_part_names_its_pip_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pictorch.networks.summary", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "pictorch.networks.summary")
+    monkeypatch.delitem(sys.modules, "pictorch.networks", raising=False)
+    assert cli.main(["models"]) == 9
+    assert "pip install 'pictorch[train]'" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error(trained: Path) -> None:
+    command = f"{sys.executable} -m pictorch recipes cifar10-cnn | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""
