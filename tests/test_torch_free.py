@@ -26,7 +26,6 @@ FREE = (
     "recipe_files",
     "images",
     "run_folder",
-    "agreement",
     "bundle",
     "predictor",
     "reporting",

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import io
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ from pictorch.images import decode_image
 from pictorch.predictor import Predictor, predict, verify
 from pictorch.run_folder import RunFolder
 from pictorch.training.checkpoint import load_network
+from pictorch.training.console import Console
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +37,14 @@ def tree(folder):
 
 
 def test_run_gets_a_bundle_that_verifies_and_predicts(run, photos):
-    lines = []
-    bundle = export(str(run.path), progress=lines.append)
+    said = io.StringIO()
+    bundle = export(str(run.path), console=Console("normal", said))
     assert bundle.path == run.bundle_path
     assert verify(run.bundle_path).ok
     assert bundle.class_names == ("blue", "green", "red")
     path = photos / "red" / "00.png"
     assert predict(run.path, [path])[0].to_json()["source"] == str(path)
-    assert any("agrees with PyTorch on 48 images" in line for line in lines)
+    assert "agrees with PyTorch on 48 images" in said.getvalue()
 
 
 def test_bundle_answers_as_the_network_of_the_checkpoint(trained, exported, run, photos):

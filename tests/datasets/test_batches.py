@@ -1,0 +1,204 @@
+"""Batches as a function of seed, epoch, step, rank and world, and what is counted from the images."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pictorch.datasets import ImageSet
+from pictorch.datasets.augment import augment, draw
+from pictorch.datasets.batches import TrainingBatches, channel_statistics, evaluation_batches
+from pictorch.errors import RecipeError
+from pictorch.recipe import AugmentSection
+
+CPU = torch.device("cpu")
+MEAN_COLOR = np.array([9, 8, 7], np.uint8)
+PLAIN = AugmentSection()
+FULL = AugmentSection(flip="alternating", crop_padding=2, cutout=3)
+
+
+def image_set(count: int = 23, side: int = 6, held_out: int = 4) -> ImageSet:
+    """Returns `count` images of a larger store, whose first pixel tells its row and so does its label."""
+    images = np.random.default_rng(0).integers(0, 256, (count + held_out, side, side, 3), np.uint8)
+    images[:, 0, 0, 0] = np.arange(count + held_out)
+    rows = np.random.default_rng(1).permutation(count + held_out)[:count]
+    return ImageSet(images, 1000 + np.arange(count + held_out), rows)
+
+
+def batches(
+    chosen: ImageSet, section: AugmentSection = PLAIN, *, seed: int = 0, batch_size: int = 8
+) -> TrainingBatches:
+    return TrainingBatches(
+        chosen, section, seed=seed, batch_size=batch_size, mean_color=MEAN_COLOR, device=CPU
+    )
+
+
+def epoch_labels(made: TrainingBatches, epoch: int) -> list[int]:
+    return [label for step in range(made.steps_per_epoch) for label in made.batch(epoch, step)[1].tolist()]
+
+
+def pictures(made: TrainingBatches, epoch: int) -> dict[int, bytes]:
+    """Returns the picture that each label has in an epoch."""
+    found: dict[int, bytes] = {}
+    for step in range(made.steps_per_epoch):
+        images, labels = made.batch(epoch, step)
+        found |= {int(label): image.numpy().tobytes() for image, label in zip(images, labels, strict=True)}
+    return found
+
+
+def equal(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> bool:
+    return torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
+def test_a_batch_holds_images_with_their_labels() -> None:
+    chosen = image_set()
+    images, labels = batches(chosen).batch(0, 0)
+    assert (images.shape, images.dtype) == ((8, 6, 6, 3), torch.uint8)
+    assert (labels.shape, labels.dtype) == ((8,), torch.int64)
+    for image, label in zip(images, labels, strict=True):
+        assert int(label) - 1000 == int(image[0, 0, 0])
+        np.testing.assert_array_equal(image.numpy(), chosen.images[int(label) - 1000])
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 5), st.integers(0, 2**63 - 1))
+@settings(deadline=None)
+def test_an_epoch_takes_no_image_twice_and_none_of_another_split(
+    count: int, batch_size: int, epoch: int, seed: int
+) -> None:
+    chosen = image_set(count)
+    made = batches(chosen, seed=seed, batch_size=batch_size)
+    assert made.batch_size == min(batch_size, count)
+    assert made.steps_per_epoch == count // made.batch_size
+    labels = epoch_labels(made, epoch)
+    assert len(labels) == len(set(labels)) == made.steps_per_epoch * made.batch_size
+    assert set(labels) <= set((1000 + chosen.indices).tolist())
+
+
+def test_what_is_left_out_differs_between_epochs() -> None:
+    made = batches(image_set(23), batch_size=8)
+    seen = [frozenset(epoch_labels(made, epoch)) for epoch in range(6)]
+    assert len(set(seen)) > 1
+    assert len(frozenset.union(*seen)) == 23
+
+
+def test_seed_and_epoch_change_order_and_pictures() -> None:
+    chosen = image_set(count=24)
+    orders = [epoch_labels(batches(chosen, seed=seed), epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+    first = pictures(batches(chosen, FULL), 0)
+    for other in (pictures(batches(chosen, FULL, seed=1), 0), pictures(batches(chosen, FULL), 1)):
+        assert sum(first[label] != other[label] for label in first) > 20
+
+
+def test_batches_may_be_asked_for_in_any_order_and_anywhere() -> None:
+    chosen = image_set()
+    one, other = batches(chosen, FULL, seed=3), batches(chosen, FULL, seed=3)
+    asked = [(epoch, step) for epoch in range(3) for step in range(one.steps_per_epoch)]
+    in_order = {place: one.batch(*place) for place in asked}
+    for place in sorted(asked, key=lambda place: (place[0] * 7 + place[1] * 3) % 5):
+        assert equal(other.batch(*place), in_order[place])
+        assert equal(batches(chosen, FULL, seed=3).batch(*place), in_order[place])
+
+
+@given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 2))
+@settings(deadline=None)
+def test_the_ranks_together_have_the_batch_of_one_process(batch_size: int, world: int, step: int) -> None:
+    chosen = image_set(60)
+    images, labels = batches(chosen, FULL, batch_size=batch_size).batch(1, step)
+    for rank in range(world):
+        part = batches(chosen, FULL, batch_size=batch_size).batch(1, step, rank, world)
+        assert equal(part, (images[rank::world], labels[rank::world]))
+
+
+def test_pictures_do_not_depend_on_the_batch_size() -> None:
+    chosen = image_set(24)
+
+    whole = pictures(batches(chosen, FULL, batch_size=24), 2)
+    assert len(whole) == 24
+    for batch_size in (1, 5, 12):
+        found = pictures(batches(chosen, FULL, batch_size=batch_size), 2)
+        assert found.items() <= whole.items()
+
+
+def test_draws_belong_to_the_row_of_the_store() -> None:
+    chosen = image_set()
+    images, labels = batches(chosen, FULL, seed=4).batch(5, 1)
+    rows = labels.numpy() - 1000
+    draws = draw(FULL, 6, seed=4, epoch=5, samples=rows, device=CPU)
+    expected = augment(torch.from_numpy(chosen.images[rows]), draws, FULL, torch.from_numpy(MEAN_COLOR))
+    assert torch.equal(images, expected)
+
+
+def test_examples_are_stored_images_and_what_epoch_0_makes_of_them() -> None:
+    chosen = image_set(24)
+    made = batches(chosen, FULL)
+    stored, augmented, labels = made.examples(np.array([5, 0, 23]))
+    rows = chosen.indices[[5, 0, 23]]
+    np.testing.assert_array_equal(stored, chosen.images[rows])
+    assert labels.tolist() == (1000 + rows).tolist()
+    by_label = pictures(made, 0)
+    assert [image.tobytes() for image in augmented] == [by_label[label] for label in labels.tolist()]
+
+
+def test_the_store_is_left_alone() -> None:
+    chosen = image_set()
+    before = chosen.images.copy()
+    made = batches(chosen, FULL)
+    for step in range(made.steps_per_epoch):
+        made.batch(0, step)[0].zero_()
+    np.testing.assert_array_equal(chosen.images, before)
+
+
+def test_what_cannot_be_batched_is_refused() -> None:
+    chosen = image_set()
+    empty = ImageSet(chosen.images, chosen.labels, chosen.indices[:0])
+    with pytest.raises(RecipeError, match="no images are left for training"):
+        batches(empty)
+    with pytest.raises(RecipeError, match=r"augment\.crop_padding: 6 needs images larger than 6 pixels"):
+        batches(chosen, AugmentSection(crop_padding=6))
+
+
+@given(st.integers(0, 30), st.integers(1, 40))
+@settings(deadline=None)
+def test_evaluation_takes_each_image_once(count: int, batch_size: int) -> None:
+    chosen = image_set(count)
+    found = list(evaluation_batches(chosen, batch_size, CPU))
+    assert [len(labels) for _, labels in found[:-1]] == [batch_size] * (len(found) - 1)
+    labels = [label for _, labels in found for label in labels.tolist()]
+    assert labels == (1000 + chosen.indices).tolist()
+    if count:
+        images = torch.cat([images for images, _ in found]).numpy()
+        np.testing.assert_array_equal(images, chosen.images[chosen.indices])
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 2001])
+def test_statistics_are_those_of_numpy(count: int) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (count + 5, 4, 4, 3)).astype(np.uint8)
+    images[..., 1] //= 3
+    images[count:] = 255
+    chosen = ImageSet(images, np.zeros(count + 5, np.int64), np.random.default_rng(3).permutation(count))
+    pixels: NDArray[Any] = images[:count].reshape(-1, 3) / 255
+    mean, std = channel_statistics(chosen)
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(0), rtol=0, atol=1e-9)
+    assert all(isinstance(value, float) for value in (*mean, *std))
+
+
+def test_statistics_do_not_depend_on_the_order() -> None:
+    chosen = image_set(30)
+    turned = ImageSet(chosen.images, chosen.labels, chosen.indices[::-1].copy())
+    assert channel_statistics(turned) == channel_statistics(chosen)
+
+
+def test_a_channel_that_is_the_same_everywhere_is_divided_by_one() -> None:
+    images = np.full((3, 2, 2, 3), 51, np.uint8)
+    mean, std = channel_statistics(ImageSet(images, np.zeros(3, np.int64), np.arange(3)))
+    assert mean == pytest.approx((0.2, 0.2, 0.2))
+    assert std == (1.0, 1.0, 1.0)
