@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Waiting threads sleep, so that tests do not slow each other down on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session")
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:

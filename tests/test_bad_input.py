@@ -210,6 +210,22 @@ def test_full_disk(
     assert cli.main(["train", "--resume", "run", "-q"]) == 0
 
 
+def test_a_file_system_that_takes_no_more_bytes(capsys: pytest.CaptureFixture[str]) -> None:
+    """The kernel itself refuses, inside the libraries' own writers too."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        line = said_by(
+            capsys, 5, "train", "digits", "--epochs", "1", "-q", "--out", "run", "--set", "train.threads=1"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "no space left while writing run/checkpoints/best" in line
+    assert not list(Path("run").rglob("*.safetensors"))
+
+
 def test_diverged(capsys: pytest.CaptureFixture[str]) -> None:
     wild = [
         "--set",

@@ -108,7 +108,7 @@ def test_nothing_is_converted(path: str, value: object) -> None:
         ("optimizer__betas", [(0.5, 0.5), [0, 0.999]], [(0.9, 1.0), (0.9,), (0.9, 0.9, 0.9)]),
         ("optimizer__weight_decay", [0, 5e-4, 2], [-1e-9]),
         ("schedule__name", ["constant", "step", "cosine", "linear"], ["onecycle"]),
-        ("schedule__warmup_epochs", [0, 2.5], [-1]),
+        ("schedule__warmup_fraction", [0, 0.5], [-0.1, 1.0]),
         ("schedule__warmup_start", [1e-6, 1], [0, 1.1]),
         ("schedule__final_factor", [0, 1], [-0.1, 1.1]),
         ("schedule__step_epochs", [1], [0]),
@@ -153,13 +153,6 @@ def test_accumulation_divides_the_batch() -> None:
         recipe(train__batch_size=2, train__accumulate=4)
 
 
-def test_the_warm_up_fits_into_the_training() -> None:
-    assert recipe(schedule__warmup_epochs=10).schedule.warmup_epochs == 10
-    message = r"schedule\.warmup_epochs: 10\.5 is more than train\.epochs 10"
-    with pytest.raises(ValidationError, match=message):
-        recipe(schedule__warmup_epochs=10.5)
-
-
 def test_early_stopping_needs_validation() -> None:
     assert recipe(train__early_stop_epochs=3).train.early_stop_epochs == 3
     assert recipe(data__val_fraction=0.0).data.val_fraction == 0
@@ -172,11 +165,9 @@ def test_all_disagreements_are_named_together() -> None:
         recipe(
             train__batch_size=3,
             train__accumulate=2,
-            schedule__warmup_epochs=11,
             train__early_stop_epochs=1,
             data__val_fraction=0,
         )
     message = str(caught.value)
     assert "train.accumulate" in message
-    assert "schedule.warmup_epochs" in message
     assert "train.early_stop_epochs" in message

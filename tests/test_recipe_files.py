@@ -201,10 +201,10 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_sections_that_disagree() -> None:
-    changes = {"train.accumulate": 5, "schedule.warmup_epochs": 4}
+    changes = {"train.accumulate": 5, "train.early_stop_epochs": 2, "data.val_fraction": 0}
     assert problems(BASE, changes) == (
         "recipe: train.accumulate: 5 does not divide train.batch_size 128",
-        "recipe: schedule.warmup_epochs: 4.0 is more than train.epochs 3",
+        "recipe: train.early_stop_epochs: 2 needs validation images, but data.val_fraction is 0",
     )
 
 

@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output left; what is left to flush has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return _fail(args, f"{error}; check the disk, its rights and its free space", 5, error)
     except Exception as error:
         kind = type(error).__name__
         return _fail(args, f"internal error: {kind}: {error}; --debug shows where it arose", 1, error)

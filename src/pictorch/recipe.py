@@ -113,7 +113,7 @@ class ScheduleSection(Section):
     )
     warmup_start: float = Field(0.01, gt=0, le=1, description="share of the peak at the first step")
     final_factor: float = Field(
-        0.0, ge=0, le=1, description="share of the peak at the last step (cosine, linear)"
+        0.0, ge=0, le=1, description="share of the peak that the rate falls to by the end (cosine, linear)"
     )
     step_epochs: int = Field(30, ge=1, description="epochs between two falls (step)")
     step_factor: float = Field(0.1, gt=0, le=1, description="factor of each fall (step)")

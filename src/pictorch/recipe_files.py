@@ -13,6 +13,7 @@ from pictorch.errors import RecipeError, nearest, unknown
 from pictorch.recipe import SECTIONS, Recipe, default_of
 
 RecipeRef = str | Path | Recipe | Mapping[str, Any]
+Overrides = Iterable[str | tuple[str, Any]] | Mapping[str, Any]
 
 _LARGEST_BYTES = 1_000_000
 
@@ -49,13 +50,13 @@ _NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 def load_recipe(
     ref: RecipeRef,
-    overrides: Iterable[str] | Mapping[str, Any] = (),
+    overrides: Overrides = (),
     *,
     network_names: Iterable[str] | None = None,
 ) -> Recipe:
     """Returns the checked recipe behind a packaged name, a YAML file, a mapping or a Recipe.
 
-    `overrides` are 'section.key=value' strings or a mapping of 'section.key' to value;
+    `overrides` are 'section.key=value' strings or ('section.key', value) pairs, or a mapping;
     `network_names`, where given, are the values that model.name may have. Raises RecipeError with
     one line for every problem there is.
     """
@@ -161,21 +162,21 @@ def _packaged_text(name: str) -> str:
     return files("pictorch").joinpath("packaged_recipes", f"{name}.yaml").read_text("utf-8")
 
 
-def _override(values: dict[str, Any], overrides: Iterable[str] | Mapping[str, Any]) -> list[str]:
+def _override(values: dict[str, Any], overrides: Overrides) -> list[str]:
     problems = []
-    if isinstance(overrides, Mapping):
-        pairs = list(overrides.items())
-    else:
-        pairs = []
-        for text in overrides:
-            path, equals, value = text.partition("=")
-            if not equals:
-                problems.append(f"--set {text}: write section.key=value")
-                continue
-            try:
-                pairs.append((path.strip(), yaml.load(value, _Loader)))  # noqa: S506
-            except _NOT_YAML:
-                problems.append(f"--set {text}: {value!r} is not a YAML value")
+    pairs = []
+    for change in overrides.items() if isinstance(overrides, Mapping) else overrides:
+        if not isinstance(change, str):
+            pairs.append(change)
+            continue
+        path, equals, text = change.partition("=")
+        if not equals:
+            problems.append(f"--set {change}: write section.key=value")
+            continue
+        try:
+            pairs.append((path.strip(), yaml.load(text, _Loader)))  # noqa: S506
+        except _NOT_YAML:
+            problems.append(f"--set {change}: {text!r} is not a YAML value")
     for path, value in pairs:
         section, dot, key = path.partition(".")
         if not dot or not isinstance(values.setdefault(section, {}), dict):

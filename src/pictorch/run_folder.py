@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,19 +138,23 @@ class RunFolder:
 
         The kernel frees the lock when the process ends, however it ends.
         """
-        with durable.explained(self.path), self._file("run.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise RunInUseError(
-                    f"{self.path} is in use by {holder}; wait for it or stop it first"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
+        with durable.explained(self.path):
+            file = self._file("run.lock").open("a+")
+        with file:
+            with durable.explained(self.path):
+                self._take(file)
             yield
+
+    def _take(self, file: TextIO) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunInUseError(f"{self.path} is in use by {holder}; wait for it or stop it first") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
 
     def begin(
         self,

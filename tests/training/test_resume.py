@@ -99,7 +99,7 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
     command = [sys.executable, "-c", _KILLED_CHILD]
     start = ["train", str(recipe), "--out", "killed", "-q"]
     go_on = ["train", "--resume", "killed", "-q"]
-    for steps, arguments in ((7, start), (11, go_on), (1, go_on)):
+    for steps, arguments in ((0, start), (7, go_on), (11, go_on), (1, go_on)):
         child = subprocess.run([*command, str(steps), *arguments], capture_output=True, text=True)
         assert child.returncode == -signal.SIGKILL, child.stderr
     assert subprocess.run([sys.executable, "-m", "pictorch", *go_on], capture_output=True).returncode == 0
@@ -208,6 +208,18 @@ def test_every_saved_item_is_needed(busy_recipe: dict[str, Any], tmp_path: Path)
         except CheckpointError:
             continue  # noticed at once
         assert differing(kept["marked" if marked else "plain"], run), f"{item} was not needed"
+
+
+def test_killed_before_the_first_checkpoint(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    busy_recipe["train"] |= {"epochs": 1}
+    train(busy_recipe, out="whole", console=QUIET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "finish_epoch", lambda *arguments: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            train(busy_recipe, out="killed", console=QUIET)
+    assert RunFolder.open("killed").metrics()
+    train(resume="killed", console=QUIET)
+    assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
 def test_gradient_scale_is_saved(busy_recipe: dict[str, Any], tmp_path: Path) -> None:

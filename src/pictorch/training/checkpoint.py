@@ -5,13 +5,14 @@ only, read with `weights_only=True`. Randomness, order and schedule are function
 and need not be saved.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pictorch import durable
@@ -51,8 +52,11 @@ def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[s
         state["weights"] = session.network.state_dict()
     manifest = {"schema": SCHEMA, "step": session.step, "metrics": metrics}
     with durable.new_folder(run.checkpoint_path(name), manifest, keep_previous=name == LAST) as folder:
-        save_file(_contiguous(session.judged_network), folder / _WEIGHTS)
-        torch.save(state, folder / _STATE)
+        # Python writes the bytes, so that a full disk is an OSError and not one of each library's own.
+        (folder / _WEIGHTS).write_bytes(save(_contiguous(session.judged_network)))
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        (folder / _STATE).write_bytes(buffer.getvalue())
 
 
 def restore(session: Session, run: RunFolder) -> Restored | None:

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,13 +31,18 @@ class StepView:
     images_per_second: float
     seconds_left: float
 
-    def line(self) -> str:
-        """Returns the figures as one line."""
+    def place(self) -> str:
+        """Returns where training stands, as text."""
+        return (
+            f"epoch {self.epoch}/{self.epochs}  batch {self.batch}/{self.batches}  "
+            f"{duration(self.seconds_left)} left"
+        )
+
+    def figures(self) -> str:
+        """Returns how training goes, as text."""
         norm = "" if self.gradient_norm is None else f"  grad {self.gradient_norm:.3g}"
         return (
-            f"epoch {self.epoch}/{self.epochs}  batch {self.batch}/{self.batches}  loss {self.loss:.4f}  "
-            f"lr {self.learning_rate:.3g}{norm}  {self.images_per_second:,.0f} images/s  "
-            f"{duration(self.seconds_left)} left"
+            f"loss {self.loss:.4f}  lr {self.learning_rate:.3g}{norm}  {self.images_per_second:,.0f} images/s"
         )
 
 
@@ -60,7 +66,11 @@ class Console:
     def line(self, text: str, style: str = "") -> None:
         """Shows a lasting line."""
         if self._log_path is not None:
-            with self._log_path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            # A log is a view: where it cannot be written, training goes on.
+            with (
+                suppress(OSError),
+                self._log_path.open("a", encoding="utf-8", errors="backslashreplace") as file,
+            ):
                 file.write(text + "\n")
         if self._level == "quiet":
             return
@@ -68,6 +78,11 @@ class Console:
             self._live.console.print(Text(text, style), soft_wrap=True)
         else:
             print(text, file=self._stream, flush=True)
+
+    @property
+    def is_verbose(self) -> bool:
+        """Whether every recorded step is shown as a lasting line."""
+        return self._level == "verbose"
 
     def wants_step(self) -> bool:
         """Returns whether the moving line is due; asking before measuring keeps the loop free."""
@@ -82,11 +97,9 @@ class Console:
         if self._live is not None:
             share = view.batch / view.batches
             bar = "━" * round(20 * share)
-            text = Text.assemble((f"{bar:─<20} ", "cyan"), view.line())
-            text.no_wrap, text.overflow = True, "ellipsis"
-            self._live.update(text)
+            self._live.update(Text.assemble((f"{bar:─<20}", "cyan"), f"  {view.place()}\n{view.figures()}"))
         else:
-            self.line(view.line())
+            self.line(f"{view.place()}  {view.figures()}")
 
     def __enter__(self) -> "Console":
         self._shown_at = time.monotonic()

@@ -74,6 +74,7 @@ def restore_or_begin(session: Session, splits: Splits, run: RunFolder, console: 
     """Puts the session where the run's newest whole checkpoint is, or keeps samples of a new run."""
     restored = restore(session, run)
     if restored is None:
+        run.cut_back(0, 0)  # a start that was killed before its first checkpoint may have left lines
         write_samples(session, splits, run)
     elif restored.complaint is not None:
         console.line(f"{restored.complaint}; going on from {restored.folder} in its place")

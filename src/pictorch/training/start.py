@@ -1,9 +1,8 @@
 """The public door of training: a new run from a recipe, or an old one that goes on."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pictorch.datasets import Splits, load_splits
 from pictorch.datasets.augment import check_fits
@@ -13,7 +12,7 @@ from pictorch.errors import DataError, RecipeError
 from pictorch.networks import NETWORKS, build_network
 from pictorch.networks.summary import summarize
 from pictorch.recipe import Recipe
-from pictorch.recipe_files import RecipeRef, load_recipe
+from pictorch.recipe_files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
 from pictorch.training.console import Console
 from pictorch.training.environment import describe_environment, inexactness
@@ -27,7 +26,7 @@ def train(
     *,
     data: str | Path | None = None,
     out: str | Path | None = None,
-    set: Iterable[str] | Mapping[str, Any] = (),
+    set: Overrides = (),
     seed: int | None = None,
     device: str | None = None,
     epochs: int | None = None,
@@ -50,12 +49,11 @@ def train(
         return _resume(RunFolder.open(resume), data, epochs, console)
     if recipe is None:
         raise RecipeError("name a recipe or --resume RUN; `pictorch recipes` lists the packaged ones")
-    flags = {"data.source": data, "train.seed": seed, "train.device": device, "train.epochs": epochs}
-    overrides = {path: value for path, value in flags.items() if value is not None}
-    if isinstance(data, Path):
-        overrides["data.source"] = str(data)
-    checked = load_recipe(recipe, set, network_names=NETWORKS)
-    return _start(load_recipe(checked, overrides) if overrides else checked, out, console)
+    source = None if data is None else str(data)
+    flags = {"data.source": source, "train.seed": seed, "train.device": device, "train.epochs": epochs}
+    changes = list(set.items()) if isinstance(set, Mapping) else list(set)
+    changes += [(path, value) for path, value in flags.items() if value is not None]
+    return _start(load_recipe(recipe, changes, network_names=NETWORKS), out, console)
 
 
 def _start(recipe: Recipe, out: str | Path | None, console: Console) -> FitResult:
@@ -68,7 +66,7 @@ def _start(recipe: Recipe, out: str | Path | None, console: Console) -> FitResul
     with run.lock():
         run.begin(
             recipe,
-            command=sys.argv,
+            command=_command(),
             network=summarize(network, recipe.model.name),
             environment=describe_environment(runtime),
             data=describe_splits(splits, recipe.data.source),
@@ -131,6 +129,12 @@ def _with_absolute_source(recipe: Recipe) -> Recipe:
         return recipe
     data = recipe.data.model_copy(update={"source": str(source.resolve())})
     return recipe.model_copy(update={"data": data})
+
+
+def _command() -> list[str]:
+    """Returns the command line without the folder that the program lies in."""
+    program = Path(sys.argv[0]).name
+    return ["pictorch" if program == "__main__.py" else program, *sys.argv[1:]]
 
 
 def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder) -> list[str]:

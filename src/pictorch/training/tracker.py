@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from pictorch import durable
 from pictorch.run_folder import RunFolder
 from pictorch.training.console import Console, StepView, duration
 from pictorch.training.session import Session
+
+_HEADER = "  epoch  train loss  accuracy  val loss  accuracy        lr  images/s  time"
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Tracker:
 
     def __init__(self, run: RunFolder, session: Session, console: Console) -> None:
         self._run, self._console = run, console
-        self._writer = SummaryWriter(run.tensorboard_path, purge_step=session.step or None)
+        with durable.explained(run.tensorboard_path):
+            self._writer = SummaryWriter(run.tensorboard_path, purge_step=session.step or None)
         self._epoch_started = self._mark = time.perf_counter()
         self._steps_at_mark = self._steps_at_start = session.step
         self._train_seconds = 0.0
 
     def __enter__(self) -> "Tracker":
+        self._console.line(_HEADER)
         return self
 
     def __exit__(
@@ -104,6 +109,9 @@ class Tracker:
                 "images_per_second": rate,
             }
             self._write_scalars(scalars, session.step)
+            if self._console.is_verbose:
+                view = self._view(session)
+                self._console.line(f"{view.place()}  {view.figures()}")
         if self._console.wants_step():
             self._console.step(self._view(session))
 
@@ -170,12 +178,12 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def _epoch_line(session: Session, metrics: EpochMetrics, seconds: float, rate: float) -> str:
-    width = len(str(session.epochs_planned))
-    line = (
-        f"epoch {metrics.epoch:>{width}}/{session.epochs_planned}  "
-        f"train loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.2%}"
-    )
+    val_loss = val_accuracy = "-"
     if metrics.val_accuracy is not None:
-        line += f"  val loss {metrics.val_loss:.4f} accuracy {metrics.val_accuracy:.2%}"
-    line += f"  lr {metrics.lr:.3g}  {rate:,.0f} images/s  {duration(seconds)}"
-    return line + ("  best so far" if metrics.best else "")
+        val_loss, val_accuracy = f"{metrics.val_loss:.4f}", f"{metrics.val_accuracy:.2%}"
+    line = (
+        f"{metrics.epoch}/{session.epochs_planned}".rjust(7)
+        + f"  {metrics.train_loss:10.4f}  {metrics.train_accuracy:8.2%}"
+        + f"  {val_loss:>8}  {val_accuracy:>8}  {metrics.lr:8.2g}  {rate:8,.0f}  {duration(seconds)}"
+    )
+    return line + ("  best" if metrics.best else "")

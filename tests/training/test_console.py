@@ -1,0 +1,199 @@
+"""What a person sees: a moving line in a terminal, plain lines elsewhere, all of it in the log."""
+
+import io
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from pictorch.training.console import Console, StepView, duration
+
+VIEW = StepView(
+    epoch=2,
+    epochs=40,
+    batch=3,
+    batches=4,
+    loss=1.23456,
+    learning_rate=0.05,
+    gradient_norm=2.5,
+    images_per_second=12_345.6,
+    seconds_left=185,
+)
+PLACE = "epoch 2/40  batch 3/4  3 min 05 s left"
+FIGURES = "loss 1.2346  lr 0.05  grad 2.5  12,346 images/s"
+LINE = f"{PLACE}  {FIGURES}"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("pictorch.training.console.time", made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def test_the_figures_of_a_step() -> None:
+    assert (VIEW.place(), VIEW.figures()) == (PLACE, FIGURES)
+    without = StepView(1, 1, 1, 1, 0.0, 1e-5, None, 0.4, 0.2)
+    assert without.place() == "epoch 1/1  batch 1/1  0 s left"
+    assert without.figures() == "loss 0.0000  lr 1e-05  0 images/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (41, "41 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (7620, "2 h 07 min"),
+        (7679.4, "2 h 07 min"),
+        (360_000, "100 h 00 min"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_without_a_terminal_lines_are_plain() -> None:
+    stream = io.StringIO()
+    with Console(stream=stream) as console:
+        console.line("first", "bold")
+        console.step(VIEW)
+        console.line("[red]not markup[/red] :smile:")
+    assert stream.getvalue() == f"first\n{LINE}\n[red]not markup[/red] :smile:\n"
+
+
+def test_plain_steps_come_every_half_minute(clock: Clock) -> None:
+    with Console(stream=io.StringIO()) as console:
+        assert not console.wants_step()
+        clock.now += 29.9
+        assert not console.wants_step()
+        clock.now += 0.2
+        assert console.wants_step()
+        console.step(VIEW)
+        assert not console.wants_step()
+
+
+def test_quiet_shows_nothing_and_keeps_the_log(tmp_path: Path, clock: Clock) -> None:
+    for stream in (io.StringIO(), Terminal()):
+        with Console("quiet", stream) as console:
+            console.keep_log(tmp_path / "log.txt")
+            clock.now += 1000
+            assert not console.wants_step()
+            console.line("kept", "bold")
+        assert stream.getvalue() == ""
+    assert (tmp_path / "log.txt").read_text() == "kept\nkept\n"
+
+
+def test_the_log_keeps_what_was_shown_after_it_began(tmp_path: Path) -> None:
+    stream, log = io.StringIO(), tmp_path / "log.txt"
+    console = Console(stream=stream)
+    console.line("before")
+    console.keep_log(log)
+    console.line("é 鳥")
+    console.step(VIEW)
+    Console(stream=io.StringIO()).line("another console")
+    assert stream.getvalue() == f"before\né 鳥\n{LINE}\n"
+    assert log.read_text("utf-8") == f"é 鳥\n{LINE}\n"
+    console.line("a path that is not UTF-8: \udcff")
+    assert log.read_text("utf-8").endswith("not UTF-8: \\udcff\n")
+
+
+def shown_in_a_terminal() -> str:
+    terminal = Terminal()
+    with Console(stream=terminal) as console:
+        console.line("lasting line", "bold")
+        console.step(VIEW)
+        time.sleep(0.01)
+    return terminal.getvalue()
+
+
+def test_a_terminal_has_a_moving_line() -> None:
+    text = shown_in_a_terminal()
+    assert "lasting line" in text
+    assert "━━━━━━━━━━━━━━━─────" in text, "three of four batches"
+    assert PLACE in text
+    assert FIGURES in text
+    assert "\x1b[?25l" in text, "the cursor is hidden"
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "and comes back"
+    assert "\x1b[2K" in text.rpartition("\x1b[?25h")[2], "the moving line is wiped away at the end"
+    assert re.search(r"\x1b\[[\d;]*m", text), "colours"
+
+
+def test_the_moving_line_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    plain = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", shown_in_a_terminal()).replace("\r", "\n")
+    assert max(len(line) for line in plain.splitlines()) <= 40
+    assert "images/s" in plain
+
+
+def test_a_lasting_line_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    with Console(stream=terminal) as console:
+        console.line("x" * 100)
+        console.line("[red]runs/[x]-001[/red] :smile:", "bold")
+    assert "x" * 100 in terminal.getvalue()
+    assert "[red]runs/[x]-001[/red] :smile:" in terminal.getvalue()
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No colour and no bold (ECMA-48's SGR); the line still moves, which needs the cursor's codes."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = shown_in_a_terminal()
+    assert "lasting line" in text
+    assert "epoch 2/40" in text
+    assert not re.search(r"\x1b\[[\d;]*m", text)
+
+
+def test_an_empty_no_color_means_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "")
+    assert re.search(r"\x1b\[[\d;]*m", shown_in_a_terminal())
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert shown_in_a_terminal() == f"lasting line\n{LINE}\n"
+
+
+def test_in_a_terminal_the_line_moves_often(clock: Clock) -> None:
+    with Console(stream=Terminal()) as console:
+        assert not console.wants_step()
+        clock.now += 0.3
+        assert console.wants_step()
+
+
+def test_the_terminal_is_left_in_order_after_an_error() -> None:
+    terminal = Terminal()
+    with pytest.raises(KeyError), Console(stream=terminal) as console:  # noqa: PT012
+        console.step(VIEW)
+        raise KeyError
+    assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
+    console.line("after it")
+    assert terminal.getvalue().endswith("after it\n")

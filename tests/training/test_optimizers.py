@@ -1,0 +1,112 @@
+"""Optimisers against their formulas by hand, and which weights decay."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pictorch.recipe import OptimizerSection
+from pictorch.training.optimizers import build_optimizer, parameter_groups
+
+LR, MOMENTUM, DECAY = 0.1, 0.9, 0.01
+
+
+class Weights(nn.Module):
+    """One matrix and one bias, and the gradients of three steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.matrix = nn.Parameter(torch.randn(3, 2, generator=generator, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.randn(3, generator=generator, dtype=torch.float64))
+        self.gradients = [
+            [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in self.parameters()]
+            for _ in range(3)
+        ]
+
+
+def trained(section: OptimizerSection, lrs: list[float]) -> list[Tensor]:
+    """Returns matrix and bias after a step for each learning rate."""
+    weights = Weights()
+    optimizer = build_optimizer(section, weights)
+    for lr, gradients in zip(lrs, weights.gradients, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        for parameter, gradient in zip(weights.parameters(), gradients, strict=True):
+            parameter.grad = gradient.clone()
+        optimizer.step()
+    return [parameter.detach() for parameter in weights.parameters()]
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("decays_bias", [True, False])
+def test_sgd_by_hand(nesterov: bool, decays_bias: bool) -> None:
+    section = OptimizerSection(
+        lr=LR, momentum=MOMENTUM, nesterov=nesterov, weight_decay=DECAY, decay_norm_and_bias=decays_bias
+    )
+    lrs, weights, expected = [0.1, 0.05, 0.2], Weights(), []
+    for index, parameter in enumerate(weights.parameters()):
+        value, velocity = parameter.detach().clone(), torch.zeros_like(parameter)
+        decay = DECAY if index == 0 or decays_bias else 0.0
+        for lr, gradients in zip(lrs, weights.gradients, strict=True):
+            gradient = gradients[index] + decay * value
+            velocity = MOMENTUM * velocity + gradient
+            value = value - lr * (gradient + MOMENTUM * velocity if nesterov else velocity)
+        expected.append(value)
+    torch.testing.assert_close(trained(section, lrs), expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("decays_bias", [True, False])
+def test_adamw_by_hand(decays_bias: bool) -> None:
+    section = OptimizerSection(
+        name="adamw", lr=LR, betas=(0.8, 0.95), weight_decay=DECAY, decay_norm_and_bias=decays_bias
+    )
+    lrs, weights, expected = [0.1, 0.05, 0.2], Weights(), []
+    for index, parameter in enumerate(weights.parameters()):
+        value, first, second = parameter.detach().clone(), 0.0, 0.0
+        decay = DECAY if index == 0 or decays_bias else 0.0
+        for step, (lr, gradients) in enumerate(zip(lrs, weights.gradients, strict=True), start=1):
+            gradient = gradients[index]
+            first = 0.8 * first + 0.2 * gradient
+            second = 0.95 * second + 0.05 * gradient**2
+            value = value * (1 - lr * decay)
+            value = value - lr * (first / (1 - 0.8**step)) / ((second / (1 - 0.95**step)).sqrt() + 1e-8)
+        expected.append(value)
+    torch.testing.assert_close(trained(section, lrs), expected, atol=1e-10, rtol=1e-10)
+
+
+def test_nesterov_needs_momentum_and_is_left_out_without_it() -> None:
+    section = OptimizerSection(lr=LR, momentum=0.0, nesterov=True)
+    weights = Weights()
+    expected = [p.detach() - LR * g for p, g in zip(weights.parameters(), weights.gradients[0], strict=True)]
+    torch.testing.assert_close(trained(section, [LR]), expected)
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+def test_norms_and_biases_may_be_spared(network: nn.Module) -> None:
+    section = OptimizerSection(lr=LR, weight_decay=DECAY, decay_norm_and_bias=False)
+    decaying, spared = parameter_groups(section, network)
+    named = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert [named[id(p)] for p in decaying["params"]] == ["0.weight", "3.weight"]
+    assert [named[id(p)] for p in spared["params"]] == ["0.bias", "1.weight", "1.bias", "3.bias"]
+    assert (decaying["weight_decay"], spared["weight_decay"]) == (DECAY, 0.0)
+    groups = build_optimizer(section, network).param_groups
+    assert [group["weight_decay"] for group in groups] == [DECAY, 0.0]
+
+
+def test_all_may_decay(network: nn.Module) -> None:
+    (group,) = parameter_groups(OptimizerSection(lr=LR, weight_decay=DECAY), network)
+    assert group["weight_decay"] == DECAY
+    assert len(group["params"]) == 6
+
+
+def test_frozen_parameters_and_empty_groups_are_left_out(network: nn.Module) -> None:
+    section = OptimizerSection(lr=LR, decay_norm_and_bias=False)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name == "0.weight")
+    (group,) = parameter_groups(section, network)
+    assert [tuple(p.shape) for p in group["params"]] == [(4, 3, 3, 3)]
+    assert group["weight_decay"] == 0.0

@@ -1,0 +1,275 @@
+"""How each `auto` is resolved and explained, and what a process is set to."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pictorch.errors import RecipeError
+from pictorch.recipe import TrainSection
+from pictorch.training import runtime as runtime_module
+from pictorch.training.runtime import (
+    Runtime,
+    keep_freed_memory,
+    multiplies_bf16,
+    physical_cores,
+    resolve_runtime,
+)
+
+Machine = Callable[..., None]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Returns a function that makes this look like another machine."""
+
+    def pretend(*, cuda: tuple[int, int] | None = None, mps: bool = False, bf16: bool = False) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(runtime_module, "multiplies_bf16", lambda: bf16)
+        monkeypatch.setattr(runtime_module, "physical_cores", lambda: 3)
+
+    pretend()
+    return pretend
+
+
+def resolved(**fields: Any) -> Runtime:
+    return resolve_runtime(TrainSection(epochs=1, **fields))
+
+
+def test_a_plain_cpu(machine: Machine) -> None:
+    runtime = resolved()
+    assert runtime.device == torch.device("cpu")
+    assert (runtime.dtype, runtime.autocast_dtype) == (torch.float32, None)
+    assert runtime.channels_last
+    assert runtime.memory_format is torch.channels_last
+    assert not runtime.cudnn_benchmark
+    assert not runtime.compile
+    assert runtime.threads == 3
+    assert not runtime.scales_gradients
+    explained = {field: (choice.value, choice.reason) for field, choice in runtime.choices.items()}
+    assert explained == {
+        "train.device": ("cpu", "auto: the first there is of CUDA, MPS, CPU"),
+        "train.precision": ("float32", "auto: this CPU has no fast bf16 multiplication"),
+        "train.channels_last": (True, "auto: convolutions are fastest in this order on CPU and CUDA"),
+        "train.cudnn_benchmark": (False, "auto: all batches are alike, so timing kernels once pays"),
+        "train.compile": (False, "auto: one training seldom earns back the minutes of compilation"),
+        "train.threads": (3, "auto: one thread for each physical core allowed"),
+    }
+
+
+def test_a_cpu_that_multiplies_bf16(machine: Machine) -> None:
+    machine(bf16=True)
+    runtime = resolved()
+    assert (runtime.dtype, runtime.autocast_dtype) == (torch.float32, torch.bfloat16)
+    assert runtime.choices["train.precision"].reason.startswith("auto: this CPU multiplies bf16 natively")
+    assert not runtime.scales_gradients
+    assert resolved(precision="float32").autocast_dtype is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "reason"),
+    [
+        ((7, 5), torch.float16, "auto: this GPU multiplies fp16 but not bf16"),
+        ((8, 0), torch.bfloat16, "auto: this GPU multiplies bf16 natively"),
+        ((9, 0), torch.bfloat16, "auto: this GPU multiplies bf16 natively"),
+    ],
+)
+def test_a_gpu(machine: Machine, capability: tuple[int, int], dtype: torch.dtype, reason: str) -> None:
+    machine(cuda=capability, mps=True)
+    runtime = resolved()
+    assert runtime.device.type == "cuda"
+    assert runtime.autocast_dtype is dtype
+    assert runtime.scales_gradients == (dtype is torch.float16)
+    assert runtime.choices["train.precision"].reason == reason
+    assert runtime.channels_last
+    assert runtime.cudnn_benchmark
+    assert resolved(device="cpu").device.type == "cpu"
+
+
+def test_an_apple_gpu(machine: Machine) -> None:
+    machine(mps=True)
+    runtime = resolved()
+    assert runtime.device.type == "mps"
+    assert (runtime.dtype, runtime.autocast_dtype) == (torch.float32, None)
+    assert not runtime.channels_last
+    assert runtime.memory_format is torch.contiguous_format
+    with pytest.raises(RecipeError, match=r"train\.precision: MPS has no float64; use --device cpu"):
+        resolved(precision="float64")
+    assert resolved(precision="float64", device="cpu").dtype is torch.float64
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there(machine: Machine, device: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        resolved(device=device)
+    assert str(caught.value) == f"train.device: {device} is not available here; there is cpu"
+
+
+def test_what_the_recipe_sets_is_taken(machine: Machine) -> None:
+    machine(cuda=(9, 0), bf16=True)
+    fields = {
+        "device": "cpu",
+        "precision": "fp16",
+        "channels_last": False,
+        "cudnn_benchmark": True,
+        "compile": True,
+        "threads": 7,
+    }
+    runtime = resolved(**fields)
+    assert {field: choice.value for field, choice in runtime.choices.items()} == {
+        f"train.{name}": value for name, value in fields.items()
+    }
+    assert {choice.reason for choice in runtime.choices.values()} == {"set in the recipe"}
+    assert (runtime.autocast_dtype, runtime.scales_gradients) == (torch.float16, True)
+    assert (runtime.channels_last, runtime.cudnn_benchmark, runtime.compile) == (False, True, True)
+    assert runtime.threads == 7
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("float32", torch.float32)])
+def test_autocast(machine: Machine, precision: str, expected: torch.dtype) -> None:
+    with resolved(precision=precision).autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype is expected
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+def settings() -> tuple[int, bool, bool]:
+    """Returns threads, cuDNN's benchmark, and whether denormals are flushed."""
+    flushed = (torch.tensor([1e-310], dtype=torch.float64) * 1.0).item() == 0
+    return torch.get_num_threads(), torch.backends.cudnn.benchmark, flushed
+
+
+def test_settings_are_applied_and_put_back(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(runtime_module, "keep_freed_memory", lambda: kept.append(True))
+    before = settings()
+    other = before[0] + 1
+    with pytest.raises(KeyError), resolved(threads=other, cudnn_benchmark=True).applied():  # noqa: PT012
+        assert settings() == (other, True, True)
+        raise KeyError
+    assert settings() == before
+    assert kept == [True]
+    machine(cuda=(9, 0))
+    with resolved(threads=other, cudnn_benchmark=False).applied():
+        assert settings() == (other, False, True)
+    assert settings() == before
+    assert kept == [True], "the CPU's allocator matters to training on the CPU"
+
+
+def test_glibc_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, parameter: int, value: int) -> int:
+            calls.append((parameter, value))
+            return 1
+
+    monkeypatch.setattr(runtime_module.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(sys, "platform", "linux")
+    keep_freed_memory()
+    assert dict(calls) == {-4: 0, -1: -1, -2: 64 * 2**20}
+    monkeypatch.setattr(runtime_module.ctypes, "CDLL", lambda name: object())  # a C library without it
+    keep_freed_memory()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(runtime_module.ctypes, "CDLL", None)
+    keep_freed_memory()
+    assert len(calls) == 3
+
+
+# --- the processor --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def system_files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The files of /proc and /sys that there are: none, until a test puts some in."""
+    files: dict[str, str] = {}
+    real = Path.read_text
+
+    def read_text(path: Path, *args: Any, **kwargs: Any) -> str:
+        if not str(path).startswith(("/proc/", "/sys/")):
+            return real(path, *args, **kwargs)
+        if str(path) not in files:
+            raise FileNotFoundError(path)
+        return files[str(path)]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("processor: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\nbugs\t: x\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16x\nvmx flags: avx512_bf16\n", False),
+        ("Features\t: fp asimd bf16\n", False),
+    ],
+)
+def test_bf16_is_seen_in_the_flags(system_files: dict[str, str], cpuinfo: str, expected: bool) -> None:
+    assert not multiplies_bf16()
+    system_files["/proc/cpuinfo"] = cpuinfo
+    assert multiplies_bf16() == expected
+
+
+def test_this_machine_has_a_core() -> None:
+    assert 1 <= physical_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.fixture
+def four_cpus_on_two_cores(system_files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    for cpu in range(4):
+        topology = f"/sys/devices/system/cpu/cpu{cpu}/topology"
+        system_files[f"{topology}/physical_package_id"] = "0\n"
+        system_files[f"{topology}/core_id"] = f"{cpu % 2}\n"
+    return system_files
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        (None, 2),
+        ("max 100000\n", 2),
+        ("400000 100000\n", 2),
+        ("150000 100000\n", 1),
+        ("50000 100000\n", 1),
+        ("strange\n", 2),
+    ],
+)
+def test_hyperthreads_and_quotas(
+    four_cpus_on_two_cores: dict[str, str], quota: str | None, cores: int
+) -> None:
+    if quota is not None:
+        four_cpus_on_two_cores["/sys/fs/cgroup/cpu.max"] = quota
+    assert physical_cores() == cores
+
+
+def test_two_sockets(four_cpus_on_two_cores: dict[str, str]) -> None:
+    for cpu in (2, 3):
+        four_cpus_on_two_cores[f"/sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id"] = "1\n"
+    assert physical_cores() == 4
+
+
+def test_only_what_is_allowed_counts(
+    four_cpus_on_two_cores: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2}, raising=False)
+    assert physical_cores() == 1
+
+
+def test_without_a_topology_each_cpu_is_a_core(
+    system_files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert physical_cores() == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert physical_cores() == 1
