@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PARALLEL := --numprocesses auto --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test check wheel clean
@@ -11,10 +12,10 @@ demo: $(READY)  ## trains, evaluates, exports and predicts handwritten digits
 	$(BIN)/pictorch demo
 
 test: $(READY) static  ## every check and every test
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 check: $(READY) static  ## the checks and tests that take under 90 s
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 .PHONY: static
 static: $(READY)

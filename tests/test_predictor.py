@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pictorch.errors import CheckpointError, DataError
+from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.images import decode_image
 from pictorch.predictor import Predictor, load, predict, verify
 from pictorch.run_folder import RunFolder
@@ -186,3 +186,26 @@ def test_verify_says_what_it_checked(tmp_path, name):
         "golden_n": 4,
         "class_names": list(CLASSES),
     }
+
+
+def test_nothing_is_left_in_the_users_cache(tmp_path):
+    """ONNX Runtime would keep a device number there for its telemetry."""
+    import os
+    import subprocess
+    import sys
+
+    make_bundle(tmp_path / "bundle")
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    command = [sys.executable, "-m", "pictorch", "verify", str(tmp_path / "bundle")]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_at_least_one_class_is_asked_for(tmp_path, top):
+    make_bundle(tmp_path / "bundle")
+    with pytest.raises(RecipeError, match="at least 1"):
+        predict(tmp_path / "bundle", [], top=top)

@@ -171,3 +171,9 @@ def test_all_disagreements_are_named_together() -> None:
     message = str(caught.value)
     assert "train.accumulate" in message
     assert "train.early_stop_epochs" in message
+
+
+@pytest.mark.parametrize("name", ["../evil", "", "a/b", "-q", ".hidden", "a\nb", "x" * 101])
+def test_a_name_is_the_name_of_a_folder(name: str) -> None:
+    with pytest.raises(ValidationError):
+        recipe(name=name)

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pictorch.errors import MissingPartError, UserError
 
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
+    from pictorch.run_folder import RunFolder
     from pictorch.training.start import train
 
     result = train(
@@ -72,8 +73,9 @@ def _train(args: argparse.Namespace) -> None:
     else:
         judged = f"training accuracy {result.train_accuracy:.2%}, nothing was validated"
     early = ", stopped early" if result.stopped_early else ""
-    print(f"trained {result.epochs} epochs{early}: {judged}; kept in {result.run}")
-    print(f"next:  pictorch evaluate {result.run} --split test\n       pictorch export {result.run}")
+    print(f"trained to epoch {result.epochs}{early}: {judged}; kept in {result.run}")
+    split = " --split test" if RunFolder.open(result.run).data()["counts"]["test"] else ""
+    print(f"next:  pictorch evaluate {result.run}{split}\n       pictorch export {result.run}")
     return None
 
 
@@ -210,12 +212,12 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     shared.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     shared.add_argument("-v", "--verbose", action="store_true", help="show a line at every record")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pictorch",
         description="Trains, judges and ships image classifiers.",
         epilog="First steps: pictorch demo, then pictorch train cifar10-cnn.",
@@ -281,6 +283,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """Argparse, whose own errors keep the contract of --json too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong with the command and exits with 2."""
+        if "--json" in sys.argv:
+            _print_json({"error": message, "exit_code": 2})
+        super().error(message)
+
+
 class _Version(argparse.Action):
     """Prints the version; looked up only when asked for, since that reads the disk."""
 
@@ -315,8 +327,8 @@ def _print_evaluation(result: Any) -> None:
         f"{result.split} accuracy {result.accuracy:.2%}  (n = {result.n:,}, 95 % interval {low:.2%} to "
         f"{high:.2%})  loss {result.loss:.4f}  checkpoint {result.checkpoint}"
     )
-    if result.split == "test":
-        print(f"the test set of this run was opened {result.test_openings} time(s)")
+    if result.split == "test" and result.step is not None:
+        print(f"openings of this run's test set so far: {result.test_openings}")
     table = Table("class", box=None)
     for title in ("n", "precision", "recall", "F1", "AUC"):
         table.add_column(title, justify="right")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pictorch import durable
 from pictorch.bundle import Bundle, is_bundle, open_bundle
-from pictorch.errors import CheckpointError, DataError
+from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.images import decode_image, fit_pixels, shown
 from pictorch.run_folder import RunFolder
 
@@ -99,8 +99,11 @@ class Verification:
 
 
 def verify(bundle: str | Path) -> Verification:
-    """Checks hashes, schema, graph, signature and golden samples; raises CheckpointError (exit 4)."""
-    opened = open_bundle(bundle)
+    """Checks hashes, schema, graph, signature and golden samples of a bundle, or of a run's bundle.
+
+    Raises CheckpointError (exit 4).
+    """
+    opened = open_bundle(_bundle_path(Path(bundle)))
     golden = Predictor(opened).golden
     return Verification(
         ok=True,
@@ -120,8 +123,10 @@ def load(source: str | Path, *, threads: int | None = None) -> Predictor:
 def predict(source: str | Path, images: Iterable[ImageInput], *, top: int = 5) -> list[Prediction]:
     """Returns a prediction for each image from a bundle, or from a run's bundle.
 
-    Raises CheckpointError for the bundle, DataError for an image.
+    Raises CheckpointError for the bundle, DataError for an image, RecipeError where `top` is below 1.
     """
+    if top < 1:
+        raise RecipeError(f"--top {top}: ask for at least 1 class")
     return load(source)(list(images), top)
 
 

@@ -145,7 +145,7 @@ class TrainSection(Section):
         "auto", description="memory order N,H,W,C inside the network; auto: yes on CPU and CUDA"
     )
     cudnn_benchmark: Auto | bool = Field(
-        "auto", description="let cuDNN time its kernels first; auto: yes (all batches are alike)"
+        "auto", description="let cuDNN time its kernels first; auto: yes on CUDA"
     )
     compile: Auto | bool = Field(
         "auto", description="torch.compile; auto: no (one run seldom earns its minutes back)"
@@ -175,7 +175,7 @@ class TrainSection(Section):
 class Recipe(Section):
     """A whole recipe; `name` is the file's name without its ending."""
 
-    name: str = "recipe"
+    name: str = Field("recipe", max_length=100, pattern=r"^[^\s./\\-][^/\\\x00-\x1f]*$")
     data: DataSection
     augment: AugmentSection = AugmentSection()
     model: ModelSection

@@ -27,6 +27,8 @@ class OnnxModel:
     def __init__(
         self, model: bytes, *, name: str, size: int, num_classes: int, threads: int | None = None
     ) -> None:
+        # Without this, importing it writes a device number into the user's cache.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         check_onnx(model, name)

@@ -31,7 +31,7 @@ def find_source(source: str, progress: Progress) -> Source:
         return _open_file(path)
     if path.exists():
         raise DataError(f"{source} is neither a folder nor a regular file; give one of these")
-    if len(path.parts) == 1 and not path.suffix:
+    if "/" not in source and not path.suffix:
         raise DataError(f"{unknown('data source', source, SOURCES)}; there is no such path either")
     raise DataError(f"{source} does not exist; give a path that does, or a name: {', '.join(SOURCES)}")
 

@@ -57,21 +57,31 @@ class Console:
         self._stream = stream if stream is not None else sys.stderr
         self._live: Live | None = None
         self._log_path: Path | None = None
+        self._unlogged: list[str] = []
         self._shown_at = 0.0
 
     def keep_log(self, path: Path) -> None:
-        """Appends every further lasting line to `path` as well."""
+        """Appends every lasting line, those shown before too, to `path` as well."""
         self._log_path = path
+        for text in self._unlogged:
+            self.log(text)
+        self._unlogged.clear()
+
+    def log(self, text: str) -> None:
+        """Keeps a line in log.txt without showing it."""
+        if self._log_path is None:
+            self._unlogged.append(text)
+            return
+        # A log is a view: where it cannot be written, training goes on.
+        with (
+            suppress(OSError),
+            self._log_path.open("a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            file.write(text + "\n")
 
     def line(self, text: str, style: str = "") -> None:
         """Shows a lasting line."""
-        if self._log_path is not None:
-            # A log is a view: where it cannot be written, training goes on.
-            with (
-                suppress(OSError),
-                self._log_path.open("a", encoding="utf-8", errors="backslashreplace") as file,
-            ):
-                file.write(text + "\n")
+        self.log(text)
         if self._level == "quiet":
             return
         if self._live is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pictorch.datasets.splits import Splits
-from pictorch.errors import ResourceError, StoppedError
+from pictorch.errors import ResourceError, StoppedError, UserError
 from pictorch.metrics.scores import loss_and_accuracy
 from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
@@ -66,6 +66,9 @@ def fit(recipe: Recipe, splits: Splits, run: RunFolder, *, console: Console | No
                     finish_epoch(session, run, metrics)
     except torch.OutOfMemoryError as error:
         raise ResourceError(_out_of_memory(recipe, error)) from error
+    except UserError as error:
+        console.log(str(error))
+        raise
     run.write_finished(session.position.epoch)
     return fit_result(run)
 
@@ -76,8 +79,13 @@ def restore_or_begin(session: Session, splits: Splits, run: RunFolder, console: 
     if restored is None:
         run.cut_back(0, 0)  # a start that was killed before its first checkpoint may have left lines
         write_samples(session, splits, run)
-    elif restored.complaint is not None:
-        console.line(f"{restored.complaint}; going on from {restored.folder} in its place")
+    else:
+        if restored.complaint is not None:
+            console.line(f"{restored.complaint}; going on from {restored.folder} in its place")
+        console.line(
+            f"going on with {run.path} after step {session.step} (epoch {session.position.epoch + 1} of "
+            f"{session.epochs_planned})"
+        )
     if session.position.epoch == session.segments[-1].first_epoch:
         session.position.epochs_since_best = 0  # an added segment gets the whole patience
 

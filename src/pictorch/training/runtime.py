@@ -77,11 +77,16 @@ def resolve_runtime(section: TrainSection) -> Runtime:
     """Returns the settings for this machine; raises RecipeError when it lacks the device asked for."""
     device = _device(section.device)
     precision = _precision(section.precision, device.value)
+    on_cuda = device.value == "cuda"
     channels_last = _auto(
-        section.channels_last, device.value != "mps", "convolutions are fastest in this order on CPU and CUDA"
+        section.channels_last,
+        device.value != "mps",
+        "convolutions on CPU and CUDA are fastest in this order, on MPS they are not",
     )
     cudnn_benchmark = _auto(
-        section.cudnn_benchmark, device.value == "cuda", "all batches are alike, so timing kernels once pays"
+        section.cudnn_benchmark,
+        on_cuda,
+        "all batches are alike, so timing kernels once pays" if on_cuda else "only CUDA has cuDNN",
     )
     compiled = _auto(section.compile, False, "one training seldom earns back the minutes of compilation")
     threads = _auto(section.threads, physical_cores(), "one thread for each physical core allowed")

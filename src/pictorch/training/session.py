@@ -105,8 +105,8 @@ class Session:
         step = self.position.epoch * self.batches.steps_per_epoch + index
         raise DivergedError(
             f"{what} at step {step + 1} (epoch {self.position.epoch + 1}, learning rate "
-            f"{self.learning_rate(step):.3g}); last good checkpoint: {saved}; try "
-            f"--set optimizer.lr={self.recipe.optimizer.lr / 4:.2g} or --set train.clip_norm=1"
+            f"{self.learning_rate(step):.3g}); last good checkpoint: {saved}; start "
+            f"a new run with --set optimizer.lr={self.learning_rate(step) / 4:.2g} or --set train.clip_norm=1"
         )
 
 

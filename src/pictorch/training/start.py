@@ -82,8 +82,8 @@ def _resume(run: RunFolder, data: str | Path | None, epochs: int | None, console
     with run.lock():
         recipe = run.recipe()
         console.keep_log(run.log_path)
-        _plan(run, epochs, console)
-        if run.facts()["finished_epoch"] is not None:
+        added = _added_segment(run, epochs)
+        if added is None and run.facts()["finished_epoch"] is not None:
             console.line(f"{run.path} is complete; --epochs N with a larger total adds to it")
             return fit_result(run)
         section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
@@ -94,6 +94,12 @@ def _resume(run: RunFolder, data: str | Path | None, epochs: int | None, console
         if differences:
             console.line(f"resume is valid but will not be bit-exact: {', '.join(differences)}")
             run.write_environment(environment)
+        if added is not None:
+            run.write_segments([*run.facts()["segments"], added.to_json()])
+            console.line(
+                f"added epochs {added.first_epoch + 1} to {added.end_epoch}, whose rate falls from "
+                f"{ADDED_PEAK_FACTOR:g} of the peak to 0"
+            )
         return fit(recipe, splits, run, console=console)
 
 
@@ -106,21 +112,15 @@ def check_same_data(run: RunFolder, splits: Splits) -> None:
         )
 
 
-def _plan(run: RunFolder, epochs: int | None, console: Console) -> None:
-    """Adds a segment to the run's schedule when more epochs are asked for than are planned."""
+def _added_segment(run: RunFolder, epochs: int | None) -> Segment | None:
+    """Returns the stretch of training that a larger total of epochs adds, None where it adds none."""
     facts = run.facts()
-    segments = [Segment(**segment) for segment in facts["segments"]]
-    planned = facts["finished_epoch"] or segments[-1].end_epoch
+    planned: int = facts["finished_epoch"] or Segment(**facts["segments"][-1]).end_epoch
     if epochs is None or epochs == planned:
-        return
+        return None
     if epochs < planned:
         raise RecipeError(f"--epochs {epochs}: {run.path} has {planned} already; give a larger total")
-    added = Segment(planned, epochs - planned, ADDED_PEAK_FACTOR)
-    run.write_segments([segment.to_json() for segment in (*segments, added)])
-    console.line(
-        f"epochs {planned + 1} to {epochs} are added; their rate falls from "
-        f"{ADDED_PEAK_FACTOR:g} of the peak to 0"
-    )
+    return Segment(planned, epochs - planned, ADDED_PEAK_FACTOR)
 
 
 def _with_absolute_source(recipe: Recipe) -> Recipe:
@@ -142,11 +142,17 @@ def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder) -> list[str]:
     counts = [f"{len(splits.train):,} training images"]
     counts += [f"{len(splits.val):,} for validation"] if splits.val is not None else []
     auto = run.environment()["auto"]
-    return [
+    lines = [
         f"run     {run.path}",
         f"data    {splits.origin}: {', '.join(counts)}, {len(splits.class_names)} classes",
         f"network {network['name']}: {network['parameters']:,} parameters, "
         f"{network['multiply_adds'] / 1e6:,.1f} M multiply-adds an image",
-        f"machine {auto['train.device']['value']}, {auto['train.threads']['value']} threads, "
+        f"machine {auto['train.device']['value']}, CPU threads {auto['train.threads']['value']}, "
         f"{auto['train.precision']['value']} ({auto['train.precision']['reason']})",
     ]
+    if recipe.train.batch_size > len(splits.train):
+        lines.append(
+            f"train.batch_size {recipe.train.batch_size:,} is more than the training images: "
+            f"a step takes all {len(splits.train):,}"
+        )
+    return lines
