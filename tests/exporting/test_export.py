@@ -91,6 +91,11 @@ def test_scores_of_the_same_checkpoint_travel_along(run):
     evaluate(run.path, split="test")
     evaluate(run.path, split="val", checkpoint="last")
     metrics = export(run).facts.metrics
+    trained = metrics.pop("val")
+    best = max((line for line in run.metrics() if line.get("best")), key=lambda line: line["epoch"])
+    assert (trained["n"], trained["accuracy"], trained["loss"]) == (9, best["val_accuracy"], best["val_loss"])
+    low, high = trained["accuracy_interval"]
+    assert low <= trained["accuracy"] <= high
     test = run.evaluation("test")
     assert metrics == {
         "test_openings": 1,

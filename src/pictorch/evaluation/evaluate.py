@@ -14,7 +14,7 @@ from pictorch.metrics.scores import most_confident_mistakes, score
 from pictorch.predictor import Predictor
 from pictorch.recipe import DataSection
 from pictorch.run_folder import Evaluation, RunFolder, npz_bytes
-from pictorch.training.checkpoint import checkpoint_step, load_network
+from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.start import check_same_data
@@ -75,7 +75,7 @@ def _evaluate_run(
         splits.class_names,
         split=split,
         checkpoint=name,
-        step=checkpoint_step(run, name),
+        step=checkpoint_record(run, name)[0],
         test_openings=openings,
     )
     run.write_evaluation(evaluation, arrays)

@@ -21,9 +21,10 @@ from pictorch.exporting.golden import golden_images
 from pictorch.exporting.model_card import model_card
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.exporting.parity import check_parity
+from pictorch.metrics.interval import wilson_interval
 from pictorch.recipe import Recipe
 from pictorch.run_folder import RunFolder
-from pictorch.training.checkpoint import checkpoint_step, load_network
+from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
 from pictorch.training.start import check_same_data
 
@@ -113,9 +114,21 @@ def _portable(recipe: Recipe) -> dict[str, Any]:
 
 
 def _metrics(run: RunFolder, checkpoint: str) -> dict[str, Any]:
-    """Returns the scores of the splits that these very weights were judged on, and the test openings."""
-    metrics: dict[str, Any] = {"test_openings": run.data()["test_openings"]}
-    step = checkpoint_step(run, checkpoint)
+    """Returns the test openings and the scores of these very weights: those that training validated
+    with, and the fuller ones of `evaluate` for the splits that it was asked for.
+    """
+    data = run.data()
+    step, trained = checkpoint_record(run, checkpoint)
+    metrics: dict[str, Any] = {"test_openings": data["test_openings"]}
+    if trained.get("val_accuracy") is not None:
+        n = data["counts"]["val"]
+        interval = wilson_interval(round(trained["val_accuracy"] * n), n)
+        metrics["val"] = {
+            "n": n,
+            "accuracy": trained["val_accuracy"],
+            "accuracy_interval": interval,
+            "loss": trained["val_loss"],
+        }
     for split in ("val", "test"):
         evaluation = run.evaluation(split)
         if evaluation is not None and (evaluation.checkpoint, evaluation.step) == (checkpoint, step):

@@ -99,10 +99,10 @@ def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.flo
     return network.eval()
 
 
-def checkpoint_step(run: RunFolder, checkpoint: str) -> int:
-    """Returns how many steps the weights of a checkpoint were trained for."""
+def checkpoint_record(run: RunFolder, checkpoint: str) -> tuple[int, dict[str, Any]]:
+    """Returns how many steps a checkpoint's weights were trained for, and the metrics kept with them."""
     _, manifest, _ = durable.newest_folder(run.checkpoint_path(checkpoint))
-    return int(manifest["step"])
+    return int(manifest["step"]), manifest["metrics"]
 
 
 def _newest(run: RunFolder, names: list[str]) -> tuple[Path, dict[str, Any], str | None]:
