@@ -10,6 +10,9 @@ ratio pair by pair:
 import argparse
 import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,25 +22,32 @@ import torch
 
 from pictorch.datasets import load_splits
 from pictorch.recipe_files import load_recipe
+from pictorch.run_folder import RunFolder
+from pictorch.training.console import Console
 from pictorch.training.environment import describe_environment
 from pictorch.training.loop import train_step
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.schedules import Segment
 from pictorch.training.session import Session, build_session
+from pictorch.training.tracker import Tracker
+
+Work = Callable[[Session, Tracker, int], None]
 
 
-def loop_steps(session: Session, steps: int) -> None:
-    """Does `steps` steps as training does them, going on to the next epoch where one ends."""
-    position, log_every = session.position, session.recipe.train.log_every_steps
+def loop_steps(session: Session, tracker: Tracker, steps: int) -> None:
+    """Does `steps` steps as training does them, records included, going on where an epoch ends."""
+    position = session.position
     for _ in range(steps):
-        train_step(session, measure_norm=(session.step + 1) % log_every == 0)
+        record = tracker.wants_record(session)
+        norm = train_step(session, measure_norm=record)
         position.step_in_epoch += 1
+        tracker.step(session, norm if record else None, "")
         if position.step_in_epoch == session.batches.steps_per_epoch:
             position.epoch, position.step_in_epoch = position.epoch + 1, 0
             session.start_epoch()
 
 
-def bare_steps(session: Session, steps: int) -> None:
+def bare_steps(session: Session, tracker: Tracker, steps: int) -> None:
     """Does `steps` steps of the same network and optimiser on one batch that stays where it is."""
     images, labels = session.batches.batch(0, 0)
     for _ in range(steps):
@@ -50,10 +60,10 @@ def bare_steps(session: Session, steps: int) -> None:
         session.optimizer.zero_grad()
 
 
-def images_per_second(work: Callable[[Session, int], None], session: Session, steps: int) -> float:
+def images_per_second(work: Work, session: Session, tracker: Tracker, steps: int) -> float:
     """Returns the speed of `steps` steps."""
     start = time.perf_counter()
-    work(session, steps)
+    work(session, tracker, steps)
     if session.runtime.device.type == "cuda":
         torch.cuda.synchronize()
     return steps * session.batches.batch_size / (time.perf_counter() - start)
@@ -66,20 +76,25 @@ def compare(recipe_name: str, overrides: list[str], steps: int, rounds: int) -> 
     with runtime.applied():
         splits = load_splits(recipe.data)
         session = build_session(recipe, splits, runtime, [Segment(0, recipe.train.epochs, 1.0)])
-        for work in (loop_steps, bare_steps):
-            work(session, 5)
         pairs = []
-        for _ in range(rounds):
-            loop = images_per_second(loop_steps, session, steps)
-            bare = images_per_second(bare_steps, session, steps)
-            pairs.append({"loop": loop, "bare": bare, "ratio": loop / bare})
-            print(f"loop {loop:8,.0f}  bare {bare:8,.0f} images/s  ratio {loop / bare:.3f}", flush=True)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Tracker(RunFolder(Path(folder)), session, Console("quiet")) as tracker,
+        ):
+            for work in (loop_steps, bare_steps):
+                work(session, tracker, 5)
+            for _ in range(rounds):
+                loop = images_per_second(loop_steps, session, tracker, steps)
+                bare = images_per_second(bare_steps, session, tracker, steps)
+                pairs.append({"loop": loop, "bare": bare, "ratio": loop / bare})
+                print(f"loop {loop:8,.0f}  bare {bare:8,.0f} images/s  ratio {loop / bare:.3f}", flush=True)
         environment = describe_environment(runtime)
     return {
         "question": "share of a bare network's images/s that the training loop keeps",
-        "command": f"python benchmarks/resident_batch.py {recipe_name} --steps {steps} --rounds {rounds}",
-        "recipe": recipe_name,
-        "overrides": overrides,
+        "command": " ".join(["python benchmarks/resident_batch.py", *sys.argv[1:]]),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ).stdout.strip(),
         "batch_size": recipe.train.batch_size,
         "environment": environment,
         "n": rounds,
@@ -87,6 +102,8 @@ def compare(recipe_name: str, overrides: list[str], steps: int, rounds: int) -> 
         "median_loop": statistics.median(pair["loop"] for pair in pairs),
         "median_bare": statistics.median(pair["bare"] for pair in pairs),
         "median_ratio": statistics.median(pair["ratio"] for pair in pairs),
+        "mean_ratio": statistics.mean(pair["ratio"] for pair in pairs),
+        "range_of_ratios": [min(pair["ratio"] for pair in pairs), max(pair["ratio"] for pair in pairs)],
     }
 
 

@@ -69,6 +69,8 @@ def test_all_recipe_problems_at_once(capsys: pytest.CaptureFixture[str], tmp_pat
         (["train", "digits", "--set", "data.image_size=2"], "cannot take images of 2 pixels"),
         (["recipes", "digit"], "did you mean digits?"),
         (["models", "resnet"], "did you mean resnet18?"),
+        (["models", "--num-classes", "0"], "at least 2 classes"),
+        (["train", "digits", "--set", "model.std=[0, 1, 1]"], "model.std"),
         (["evaluate", "run", "--split", "tset"], "did you mean test?"),
     ],
 )
@@ -81,10 +83,9 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], p
     assert part in said_by(capsys, 2, *arguments)
 
 
-def test_argparse_errors_are_usage_errors() -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["evaluate"])
-    assert stop.value.code == 2
+@pytest.mark.parametrize("arguments", [["evaluate"], ["train", "--sed", "1"], ["trian"], []])
+def test_a_wrong_command_is_one_line_too(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert "--help" in said_by(capsys, 2, *arguments)
 
 
 def missing(root: Path) -> str:

@@ -3,14 +3,17 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pictorch.errors import MissingPartError, UserError
+from pictorch.errors import MissingPartError, RecipeError, UserError
 
 if TYPE_CHECKING:
     from pictorch.training.console import Console
+
+AddVerb = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
 
 _EXTRAS = {
     "torch": "train",
@@ -25,9 +28,12 @@ _EXTRAS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error that a user can mend is one line."""
-    args = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    args = argparse.Namespace(json="--json" in given, debug="--debug" in given)
     try:
+        args = _parser().parse_args(given)
         args.verb(args)
+        sys.stdout.flush()
     except UserError as error:
         return _fail(args, str(error), error.exit_code, error)
     except KeyboardInterrupt as error:
@@ -75,7 +81,8 @@ def _train(args: argparse.Namespace) -> None:
     early = ", stopped early" if result.stopped_early else ""
     print(f"trained to epoch {result.epochs}{early}: {judged}; kept in {result.run}")
     split = " --split test" if RunFolder.open(result.run).data()["counts"]["test"] else ""
-    print(f"next:  pictorch evaluate {result.run}{split}\n       pictorch export {result.run}")
+    program = _program()
+    print(f"next:  {program} evaluate {result.run}{split}\n       {program} export {result.run}")
     return None
 
 
@@ -104,7 +111,8 @@ def _export(args: argparse.Namespace) -> None:
     if args.json:
         return _print_json(bundle.to_json())
     print(f"exported {bundle.path}: {len(bundle.class_names)} classes, verified against PyTorch")
-    print(f"next:  pictorch verify {bundle.path}\n       pictorch predict {bundle.path} IMAGE...")
+    program = _program()
+    print(f"next:  {program} verify {bundle.path}\n       {program} predict {bundle.path} IMAGE...")
     return None
 
 
@@ -153,7 +161,7 @@ def _recipes(args: argparse.Namespace) -> None:
         for row in rows:
             print(f"{row['name']:<22} {row['header'].splitlines()[0] if row['header'] else ''}")
         return None
-    header = recipe_header(args.name) if not args.name.endswith((".yaml", ".yml")) else ""
+    header = recipe_header(args.name)
     if header:
         print(f"{header}\n")
     for row in rows:
@@ -202,11 +210,12 @@ def _demo(args: argparse.Namespace) -> None:
     for prediction, label in zip(result.predictions, result.labels, strict=True):
         print(f"a test image of a {label} is called {prediction.name} ({prediction.probability:.1%})")
     print(f"\nrun     {result.run}\nbundle  {result.bundle}\nreport  {result.report}")
+    program = _program()
     print(
         "\nnext:\n"
-        f"  pictorch verify {result.bundle}      the exported file proves itself\n"
-        "  pictorch recipes                      what else can be trained\n"
-        "  pictorch train cifar10-simple-net     the same on CIFAR-10, about five minutes"
+        f"  {program} verify {result.bundle}    the exported file proves itself\n"
+        f"  {program} recipes                          what else can be trained\n"
+        f"  {program} train cifar10-simple-net         the same on CIFAR-10"
     )
     return None
 
@@ -230,6 +239,13 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=function)
         return added
 
+    _add_training(verb)
+    _add_judging(verb)
+    _add_looking(verb)
+    return parser
+
+
+def _add_training(verb: AddVerb) -> None:
     demo = verb("demo", _demo, "train, evaluate, export and predict handwritten digits in a minute")
     demo.add_argument("--out", metavar="DIR", help="run folder (default: runs/digits-NNN)")
 
@@ -245,6 +261,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=int, metavar="N", help="epochs; with --resume the new total")
     train.add_argument("--resume", metavar="RUN", help="go on with this run")
 
+
+def _add_judging(verb: AddVerb) -> None:
     evaluate = verb("evaluate", _evaluate, "judge a run or a bundle")
     evaluate.add_argument("source", metavar="RUN|BUNDLE")
     evaluate.add_argument("--split", default="val", help="val (default) or test, whose openings are counted")
@@ -273,6 +291,8 @@ def _parser() -> argparse.ArgumentParser:
     report = verb("report", _report, "write the run's report as one HTML file")
     report.add_argument("run", metavar="RUN")
 
+
+def _add_looking(verb: AddVerb) -> None:
     recipes = verb("recipes", _recipes, "list the packaged recipes, or explain one")
     recipes.add_argument("name", nargs="?", metavar="NAME")
 
@@ -280,17 +300,19 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("name", nargs="?", metavar="NAME")
     models.add_argument("--num-classes", type=int, default=10, metavar="N")
     models.add_argument("--image-size", type=int, default=32, metavar="PIXELS")
-    return parser
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argparse, whose own errors keep the contract of --json too."""
+    """Argparse, whose own errors are one line like all others."""
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong with the command and exits with 2."""
-        if "--json" in sys.argv:
-            _print_json({"error": message, "exit_code": 2})
-        super().error(message)
+        """Raises RecipeError with what is wrong and where to look it up."""
+        raise RecipeError(f"{message}; see {self.prog} --help")
+
+
+def _program() -> str:
+    """Returns how the user calls pictorch: by name, or by path where it is not on the PATH."""
+    return "pictorch" if shutil.which("pictorch") else os.path.relpath(sys.argv[0])
 
 
 class _Version(argparse.Action):

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Auto = Literal["auto"]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
+Positive = Annotated[float, Field(gt=0)]
+PositiveTriple = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -44,7 +46,9 @@ class DataSection(Section):
         le=0.5,
         description="share of the images kept for the test, where the source has no test part",
     )
-    split_seed: int = Field(0, ge=0, description="seed of both divisions; train.seed leaves them alone")
+    split_seed: int = Field(
+        0, ge=0, lt=2**63, description="seed of both divisions; train.seed leaves them alone"
+    )
 
 
 class AugmentSection(Section):
@@ -74,7 +78,7 @@ class ModelSection(Section):
     mean: Auto | Triple = Field(
         "auto", description="subtracted from each channel (0 to 1); auto: mean of the training images"
     )
-    std: Auto | Triple = Field(
+    std: Auto | PositiveTriple = Field(
         "auto", description="each channel is divided by it; auto: deviation of the training images"
     )
 

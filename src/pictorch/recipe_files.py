@@ -92,7 +92,9 @@ def recipes(name: str | None = None) -> list[dict[str, Any]]:
 
 
 def recipe_header(name: str) -> str:
-    """Returns the comment at the head of a packaged recipe: its command, score, time and machine."""
+    """Returns the comment at the head of a packaged recipe (command, score, time, machine), else ''."""
+    if name not in packaged_recipes():
+        return ""
     lines = _packaged_text(name).splitlines()
     header = []
     for line in lines:
@@ -217,7 +219,9 @@ def _network_problems(values: dict[str, Any], network_names: Iterable[str]) -> l
 
 
 def _explain(error: ValidationError) -> list[str]:
-    problems = []
+    """Returns a line for each field that is wrong; what its alternatives ask for is joined by 'or'."""
+    problems: list[str] = []
+    wrong: dict[str, tuple[Any, list[str]]] = {}
     for detail in error.errors():
         if detail["type"] in ("extra_forbidden", "invalid_key"):
             continue
@@ -228,10 +232,12 @@ def _explain(error: ValidationError) -> list[str]:
         elif detail["type"] == "missing" and len(detail["loc"]) <= 2:
             problems.append(f"{path}: required, but not given")
         else:
-            value = detail["input"]
-            near = nearest(value, _choices(path)) if isinstance(value, str) else ""
-            problems.append(f"{path} = {value!r}: {message[0].lower()}{message[1:]}{near}")
-    return list(dict.fromkeys(problems))
+            _, demands = wrong.setdefault(path, (detail["input"], []))
+            demands.append(f"{message[0].lower()}{message[1:]}")
+    for path, (value, demands) in wrong.items():
+        near = nearest(value, _choices(path)) if isinstance(value, str) else ""
+        problems.append(f"{path} = {value!r}: {' or '.join(dict.fromkeys(demands))}{near}")
+    return problems
 
 
 def _choices(path: str) -> list[str]:

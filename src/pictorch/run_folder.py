@@ -25,6 +25,9 @@ from pictorch.recipe_files import dump_recipe, load_recipe
 SCHEMA = 1
 BEST, LAST = "best", "last"
 
+# What a start that was killed before run.json leaves behind.
+_BEGUN = {"run.lock", "recipe.yaml", "environment.json", "data.json"}
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -93,7 +96,7 @@ class RunFolder:
             path = Path(out)
             with durable.explained(path):
                 path.mkdir(parents=True, exist_ok=True)
-                if any(path.iterdir()):
+                if any(entry.name not in _BEGUN and entry.name[0] != "." for entry in path.iterdir()):
                     raise RecipeError(
                         f"{path} is not empty; go on with `pictorch train --resume {path}` "
                         "or choose another --out"

@@ -104,6 +104,8 @@ def test_a_bundle_is_evaluated_without_being_changed(run: Path, tmp_path: Path) 
     assert of_bundle.loss == pytest.approx(of_run.loss, abs=1e-5)
     assert json.loads((tmp_path / "judged/test.json").read_text())["n"] == 359
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+    with pytest.raises(RecipeError, match="never changes"):
+        pictorch.evaluate(bundle, split="test", data="digits", out=bundle / "judged")
     with pytest.raises(RecipeError, match="--data SOURCE --out DIR"):
         pictorch.evaluate(bundle, split="test")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pictorch import durable
-from pictorch.errors import DivergedError
+from pictorch.errors import DivergedError, ResourceError
 from pictorch.run_folder import RunFolder
 from pictorch.training import loop
 from pictorch.training.console import Console
@@ -202,6 +202,60 @@ def test_weights_that_are_not_finite_are_never_saved(
     with pytest.raises(DivergedError, match="a weight is not finite at step 22"):
         train(plain_recipe, out="run", console=QUIET)
     assert not Path("run/checkpoints").exists()
+
+
+def test_a_validation_loss_that_is_not_finite(
+    plain_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "loss_and_accuracy", lambda logits, labels: (float("inf"), 0.1))
+    with pytest.raises(DivergedError, match="validation loss is inf after epoch 1"):
+        train(plain_recipe, out="run", console=QUIET)
+
+
+def test_out_of_memory_says_what_to_try(
+    plain_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(session: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+
+    monkeypatch.setattr(loop, "train_step", no_memory)
+    with pytest.raises(ResourceError) as error:
+        train(plain_recipe, out="run", console=QUIET)
+    assert "train.batch_size 64" in str(error.value)
+    assert "--set train.accumulate=2" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert "out of memory" in Path("run/log.txt").read_text()
+
+
+def test_memory_order_is_the_asked_one(plain_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = []
+    real = loop.train_step
+
+    def watched(session: Any, **options: Any) -> Any:
+        session.network.network.conv1.register_forward_hook(
+            lambda layer, inputs, output: orders.append(
+                output.is_contiguous(memory_format=torch.channels_last)
+            )
+        )
+        return real(session, **options)
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    for asked in (True, False):
+        orders.clear()
+        train(plain_recipe, out=str(asked), set={"train.channels_last": asked}, console=QUIET)
+        assert set(orders) == {asked}
+
+
+def test_tensorboard_keeps_every_point_over_a_resume(
+    plain_recipe: dict[str, Any],
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(plain_recipe, out="run", console=QUIET)
+    train(resume="run", epochs=2, console=QUIET)
+    view = EventAccumulator(str(RunFolder.open("run").tensorboard_path))
+    view.Reload()
+    assert [event.step for event in view.Scalars("loss/train")] == [22, 44]
 
 
 def test_fewer_images_than_a_batch(plain_recipe: dict[str, Any]) -> None:

@@ -109,9 +109,11 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
-def test_stopped_at_any_step_and_resumed(busy_recipe: dict[str, Any], tmp_path: Path, precision: str) -> None:
-    busy_recipe["train"] |= {"epochs": 2, "precision": precision}
+@pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("float64", 1), ("bf16", 1), ("bf16", 2)])
+def test_stopped_at_any_step_and_resumed(
+    busy_recipe: dict[str, Any], tmp_path: Path, precision: str, threads: int
+) -> None:
+    busy_recipe["train"] |= {"epochs": 2, "precision": precision, "threads": threads}
     train(busy_recipe, out="whole", console=QUIET)
     for steps in (1, 13, 20, 27):
         run = stopped_copy(busy_recipe, tmp_path / f"stopped-{steps}", steps)
@@ -158,7 +160,7 @@ def dropped(what: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
 
 def mark_best(state: dict[str, Any], weights: dict[str, Any]) -> None:
     """A choice that no later epoch can beat, so that losing it is seen."""
-    state["position"] |= {"best_accuracy": 1.0, "best_loss": 0.0, "best_epoch": 1, "epochs_since_best": 1}
+    state["position"] |= {"best_accuracy": 1.0, "best_loss": 0.0, "epochs_since_best": 1}
 
 
 SAVED_ITEMS = [
@@ -174,7 +176,6 @@ SAVED_ITEMS = [
     "position.step_in_epoch",
     "position.best_accuracy",
     "position.best_loss",
-    "position.best_epoch",
     "position.epochs_since_best",
     "position.gradient_norm",
 ]
@@ -222,11 +223,17 @@ def test_killed_before_the_first_checkpoint(busy_recipe: dict[str, Any], tmp_pat
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
-def test_gradient_scale_is_saved(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_gradient_scale_is_needed(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
     busy_recipe["train"] |= {"epochs": 1, "precision": "fp16"}
-    run = stopped_copy(busy_recipe, tmp_path / "stopped", 3)
-    scaler = torch.load(run / "checkpoints/last/state.pt", weights_only=True)["scaler"]
-    assert scaler["_growth_tracker"] > 0 or scaler["scale"] < 2.0**16
+    train(busy_recipe, out="whole", console=QUIET)
+    run = stopped_copy(busy_recipe, tmp_path / "stopped", 9)
+    without = Path(shutil.copytree(run, tmp_path / "without"))
+    change_state(without, lambda state, weights: state["scaler"].update(scale=1.0, _growth_tracker=0))
+    for each in (run, without):
+        train(resume=each, console=QUIET)
+    assert differing(tmp_path / "whole", run) == []
+    assert differing(tmp_path / "whole", without)
 
 
 def test_damaged_last_checkpoint_falls_back_to_the_one_before(
@@ -270,6 +277,45 @@ def test_more_epochs_for_a_finished_run(busy_recipe: dict[str, Any]) -> None:
     assert rates == sorted(rates, reverse=True)
     assert 0.09 * peak < rates[0] <= 0.1 * peak
     assert 0 < rates[-1] < 0.01 * peak
+
+
+@pytest.mark.slow
+def test_stopped_at_the_border_of_an_added_segment(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Patience starts anew there, whether the process passes the border or is started at it."""
+    busy_recipe["train"] |= {"epochs": 2, "early_stop_epochs": 2, "ema_decay": None}
+    busy_recipe["optimizer"]["lr"] = 1e-30
+    stopped = stopped_copy(busy_recipe, tmp_path / "stopped", 3)
+    whole = Path(shutil.copytree(stopped, tmp_path / "whole"))
+    train(resume=whole, epochs=6, console=QUIET)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(17 + 20, patch)  # the last step before the border
+        with pytest.raises(StoppedError):
+            train(resume=stopped, epochs=6, console=QUIET)
+    train(resume=stopped, console=QUIET)
+    assert differing(whole, stopped) == []
+
+
+def test_a_run_goes_on_where_its_device_is_missing(
+    busy_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    run = stopped_copy(busy_recipe, tmp_path / "run", 2)
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("device: auto", "device: cuda"))
+    train(resume=run, console=Console("normal"))
+    assert "not be bit-exact" not in capsys.readouterr().err, "the device was the CPU before too"
+    from pictorch.evaluation.evaluate import evaluate
+
+    assert evaluate(run).n == 145
+
+
+def test_an_early_kill_does_not_block_its_folder(busy_recipe: dict[str, Any]) -> None:
+    Path("run").mkdir()
+    for name in ("run.lock", "recipe.yaml", ".recipe.yaml.new-1"):
+        Path("run", name).write_text("")
+    busy_recipe["train"] |= {"epochs": 1}
+    assert train(busy_recipe, out="run", console=QUIET).epochs == 1
 
 
 def test_a_finished_run_is_left_alone(busy_recipe: dict[str, Any], tmp_path: Path) -> None:

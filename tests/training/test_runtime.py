@@ -102,8 +102,9 @@ def test_an_apple_gpu(machine: Machine) -> None:
     assert (runtime.dtype, runtime.autocast_dtype) == (torch.float32, None)
     assert not runtime.channels_last
     assert runtime.memory_format is torch.contiguous_format
-    with pytest.raises(RecipeError, match=r"train\.precision: MPS has no float64; use --device cpu"):
-        resolved(precision="float64")
+    assert resolved(precision="float64").device.type == "cpu", "MPS has no float64"
+    with pytest.raises(RecipeError, match=r"mps is not available here with float64; there is cpu"):
+        resolved(precision="float64", device="mps")
     assert resolved(precision="float64", device="cpu").dtype is torch.float64
 
 
@@ -276,3 +277,9 @@ def test_without_a_topology_each_cpu_is_a_core(
     assert physical_cores() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert physical_cores() == 1
+
+
+def test_a_run_from_another_machine_takes_what_there_is(machine: Machine) -> None:
+    section = TrainSection(epochs=1, device="cuda")
+    choice = resolve_runtime(section, any_device=True).choices["train.device"]
+    assert (choice.value, choice.reason) == ("cpu", "the recipe's cuda is not here")

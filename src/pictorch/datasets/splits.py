@@ -76,13 +76,13 @@ def divide(store: Store, data: DataSection, origin: str) -> Splits:
     """
     own = _own_parts(store)
     train, val, test = own["train"], own.get("val"), own.get("test")
-    if val is not None and data.val_fraction == 0:
-        train, val = _joined(store), None
     count = len(train.labels)
     if test is None and data.test_fraction > 0:
         order = permutation(data.split_seed, Purpose.SPLIT, count, _TEST_DRAW)
         train, test = _carve(train, order, data.test_fraction, "test")
-    if val is None and data.val_fraction > 0:
+    if val is not None and data.val_fraction == 0:
+        train, val = _joined(store, train), None
+    elif val is None and data.val_fraction > 0:
         order = permutation(data.split_seed, Purpose.SPLIT, count, _VAL_DRAW)
         train, val = _carve(train, order, data.val_fraction, "val")
     spec = InputSpec(store.stored_size, data.image_size or store.stored_size)
@@ -125,10 +125,12 @@ def _own_parts(store: Store) -> dict[str, ImageSet]:
     return parts
 
 
-def _joined(store: Store) -> ImageSet:
-    """Returns train and val as one; they lie side by side in the store."""
+def _joined(store: Store, train: ImageSet) -> ImageSet:
+    """Returns what is left of train, and val, as one; they lie side by side in the store."""
     assert list(store.counts)[:2] == ["train", "val"]
-    return _rows(store, 0, store.counts["train"] + store.counts["val"])
+    first, stop = store.counts["train"], store.counts["train"] + store.counts["val"]
+    indices = np.concatenate([train.indices, np.arange(first, stop)])
+    return ImageSet(store.images[:stop], store.labels[:stop], indices)
 
 
 def _rows(store: Store, start: int, stop: int) -> ImageSet:

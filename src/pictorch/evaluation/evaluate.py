@@ -16,7 +16,7 @@ from pictorch.recipe import DataSection
 from pictorch.run_folder import Evaluation, RunFolder, npz_bytes
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
-from pictorch.training.runtime import resolve_runtime
+from pictorch.training.runtime import memory_explained, resolve_runtime
 from pictorch.training.start import check_same_data
 from pictorch.training.validation import predict_logits
 
@@ -44,6 +44,8 @@ def evaluate(
     if is_bundle(source):
         if data is None or out is None or checkpoint is not None:
             raise RecipeError("a bundle is evaluated with --data SOURCE --out DIR and without --checkpoint")
+        if Path(source).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
+            raise RecipeError(f"--out {out} lies in the bundle, which never changes; choose another folder")
         return _evaluate_bundle(Path(source), split, str(data), Path(out), console)
     if out is not None:
         raise RecipeError("--out is for bundles; a run keeps its evaluation in its own folder")
@@ -61,11 +63,11 @@ def _evaluate_run(
     splits = load_splits(section, console.line)
     check_same_data(run, splits)
     image_set = choose_split(splits, split)
-    runtime = resolve_runtime(recipe.train)
+    runtime = resolve_runtime(recipe.train, any_device=True)
     network = load_network(run, name, runtime.dtype)
-    network.to(runtime.device).to(memory_format=runtime.memory_format)
+    runtime.place(network)
     openings = run.count_test_opening() if split == "test" else int(run.data()["test_openings"])
-    with runtime.applied():
+    with memory_explained(recipe.train), runtime.applied():
         logits = predict_logits(
             network, image_set, batch_size=recipe.train.eval_batch_size, device=runtime.device
         )
@@ -108,7 +110,7 @@ def _evaluate_bundle(path: Path, split: str, data: str, out: Path, console: Cons
         split=split,
         checkpoint=bundle.checkpoint,
         step=None,
-        test_openings=int(split == "test"),
+        test_openings=bundle.facts.metrics["test_openings"] + int(split == "test"),
     )
     durable.write_bytes(out / f"{split}.npz", npz_bytes(arrays))
     durable.write_json(out / f"{split}.json", evaluation.to_json())

@@ -21,6 +21,7 @@ class Normalization(nn.Module):
     def __init__(self, image_size: int) -> None:
         super().__init__()
         self.image_size = image_size
+        self.channels_last = True
         self.register_buffer("mean", torch.full((3,), 0.5))
         self.register_buffer("std", torch.full((3,), 0.5))
 
@@ -30,14 +31,16 @@ class Normalization(nn.Module):
         self.std.copy_(torch.tensor(std))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the network's input in the type of the buffers; N,H,W,C order is kept in memory."""
+        """Returns the network's input in the type of the buffers, in N,H,W,C order in memory unless
+        `channels_last` was switched off.
+        """
         scale = (self.std * 255).reciprocal()[:, None, None]
         shift = (self.mean / self.std)[:, None, None]
         images_nchw = images.permute(0, 3, 1, 2).to(self.mean.dtype) * scale - shift
         if images_nchw.shape[-1] != self.image_size:
             size = (self.image_size, self.image_size)
             images_nchw = F.interpolate(images_nchw, size, mode="bilinear", align_corners=False)
-        return images_nchw
+        return images_nchw if self.channels_last else images_nchw.contiguous()
 
 
 class Classifier(nn.Module):

@@ -56,6 +56,10 @@ def models(name: str | None = None, *, num_classes: int = 10, image_size: int = 
     """Returns the summaries of all networks, or of the named one; raises RecipeError when unknown."""
     if name is not None and name not in NETWORKS:
         raise RecipeError(unknown("network", name, NETWORKS))
+    if num_classes < 2 or image_size < 1:
+        raise RecipeError(
+            f"--num-classes {num_classes} --image-size {image_size}: at least 2 classes, 1 pixel"
+        )
     spec = InputSpec(stored_size=image_size, image_size=image_size)
     return [
         summarize(build_network(ModelSection(name=each), num_classes, spec), each)

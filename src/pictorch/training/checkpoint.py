@@ -6,6 +6,7 @@ and need not be saved.
 """
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,6 @@ class Restored:
 
     folder: Path
     complaint: str | None
-    metrics_bytes: int
 
 
 def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[str, Any]) -> None:
@@ -69,6 +69,7 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
     if not names:
         return None
     folder, manifest, complaint = _newest(run, names)
+    _check_schema(manifest, folder)
     if complaint is not None and run.checkpoint_path(LAST).exists():
         durable.set_aside(run.checkpoint_path(LAST))
     state = _read_state(folder / _STATE)
@@ -76,12 +77,13 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
     if session.average is not None:
         _load_weights(session.network, state["weights"], folder)
     session.optimizer.load_state_dict(state["optimizer"])
-    session.scaler.load_state_dict(state["scaler"])
+    if state["scaler"]:  # empty where the saved training did not scale gradients
+        session.scaler.load_state_dict(state["scaler"])
     session.losses.copy_(state["losses"])
     session.correct.copy_(state["correct"])
     session.position = Position(**state["position"])
     run.cut_back(state["metrics_bytes"], manifest["step"])
-    return Restored(folder, complaint, state["metrics_bytes"])
+    return Restored(folder, complaint)
 
 
 def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.float32) -> Classifier:
@@ -89,7 +91,8 @@ def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.flo
 
     Raises CheckpointError when it is missing, damaged or of another network.
     """
-    folder, _, complaint = durable.newest_folder(run.checkpoint_path(checkpoint))
+    folder, manifest, complaint = durable.newest_folder(run.checkpoint_path(checkpoint))
+    _check_schema(manifest, folder)
     if complaint is not None:
         raise CheckpointError(f"{complaint}; name another one with --checkpoint")
     data = run.data()
@@ -106,25 +109,30 @@ def checkpoint_record(run: RunFolder, checkpoint: str) -> tuple[int, dict[str, A
 
 
 def _newest(run: RunFolder, names: list[str]) -> tuple[Path, dict[str, Any], str | None]:
-    complaint: str | None = None
+    """Returns `last` or the one before it, else the whole checkpoint with the most steps."""
     try:
         return durable.newest_folder(run.checkpoint_path(LAST))
     except CheckpointError as error:
         complaint = str(error)
-    others = []
+    whole = []
     for name in names:
-        if name not in (LAST,):
-            try:
-                folder, manifest, _ = durable.newest_folder(run.checkpoint_path(name))
-                others.append((manifest["step"], name == BEST, folder, manifest))
-            except CheckpointError:
-                continue
-    if not others:
+        with suppress(CheckpointError):
+            folder, manifest, _ = durable.newest_folder(run.checkpoint_path(name))
+            whole.append((manifest["step"], name == BEST, folder, manifest))
+    if not whole:
         raise CheckpointError(
             f"{complaint}, and no other checkpoint of {run.path} is whole; start again with a new --out"
         )
-    _, _, folder, manifest = max(others, key=lambda other: other[:2])
+    _, _, folder, manifest = max(whole, key=lambda found: found[:2])
     return folder, manifest, complaint
+
+
+def _check_schema(manifest: dict[str, Any], folder: Path) -> None:
+    if manifest["schema"] > SCHEMA:
+        raise CheckpointError(
+            f"{folder} was written by a newer pictorch (schema {manifest['schema']}, this one reads "
+            f"{SCHEMA}); upgrade with: pip install -U pictorch"
+        )
 
 
 def _contiguous(network: nn.Module) -> dict[str, Tensor]:

@@ -60,8 +60,13 @@ class Console:
         self._unlogged: list[str] = []
         self._shown_at = 0.0
 
+    def start_log(self) -> None:
+        """Forgets the log of an earlier run; lines wait until `keep_log` names the new one."""
+        self._log_path = None
+        self._unlogged.clear()
+
     def keep_log(self, path: Path) -> None:
-        """Appends every lasting line, those shown before too, to `path` as well."""
+        """Appends every lasting line, those since `start_log` too, to `path` as well."""
         self._log_path = path
         for text in self._unlogged:
             self.log(text)
@@ -84,10 +89,13 @@ class Console:
         self.log(text)
         if self._level == "quiet":
             return
-        if self._live is not None:
-            self._live.console.print(Text(text, style), soft_wrap=True)
-        else:
-            print(text, file=self._stream, flush=True)
+        try:
+            if self._live is not None:
+                self._live.console.print(Text(text, style), soft_wrap=True)
+            else:
+                print(text, file=self._stream, flush=True)
+        except OSError:
+            self._level = "quiet"  # whoever watched has left; the work goes on
 
     @property
     def is_verbose(self) -> bool:

@@ -1,5 +1,6 @@
 """The training loop: one, in plain PyTorch, to be read from top to bottom."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,14 +10,14 @@ import torch
 from torch import Tensor
 
 from pictorch.datasets.splits import Splits
-from pictorch.errors import ResourceError, StoppedError, UserError
+from pictorch.errors import DivergedError, StoppedError, UserError
 from pictorch.metrics.scores import loss_and_accuracy
 from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
 from pictorch.run_folder import BEST, LAST, RunFolder
 from pictorch.training.checkpoint import restore, save_checkpoint
 from pictorch.training.console import Console
-from pictorch.training.runtime import resolve_runtime
+from pictorch.training.runtime import memory_explained, resolve_runtime
 from pictorch.training.schedules import Segment
 from pictorch.training.session import Session, build_session
 from pictorch.training.signals import StopRequest, stop_requests
@@ -53,19 +54,17 @@ def fit(recipe: Recipe, splits: Splits, run: RunFolder, *, console: Console | No
     Everything is written inside the run folder. Raises StoppedError after a signal, DivergedError
     on a loss that is not finite, ResourceError when memory or disk ends; the last checkpoint stays.
     """
-    runtime = resolve_runtime(recipe.train)
+    runtime = resolve_runtime(recipe.train, any_device=bool(run.checkpoints()))
     console = console or Console("quiet")
     segments = [Segment(**segment) for segment in run.facts()["segments"]]
     try:
-        with runtime.applied(), stop_requests() as stop:
+        with memory_explained(recipe.train), runtime.applied(), stop_requests() as stop:
             session = build_session(recipe, splits, runtime, segments)
             restore_or_begin(session, splits, run, console)
             with console, Tracker(run, session, console) as tracker:
                 for metrics in train_epochs(session, run, tracker, stop):
                     tracker.epoch(session, metrics)
                     finish_epoch(session, run, metrics)
-    except torch.OutOfMemoryError as error:
-        raise ResourceError(_out_of_memory(recipe, error)) from error
     except UserError as error:
         console.log(str(error))
         raise
@@ -86,8 +85,7 @@ def restore_or_begin(session: Session, splits: Splits, run: RunFolder, console: 
             f"going on with {run.path} after step {session.step} (epoch {session.position.epoch + 1} of "
             f"{session.epochs_planned})"
         )
-    if session.position.epoch == session.segments[-1].first_epoch:
-        session.position.epochs_since_best = 0  # an added segment gets the whole patience
+        refresh_patience(session)
 
 
 def train_epochs(
@@ -97,9 +95,9 @@ def train_epochs(
     while not is_finished(session):
         tracker.start_epoch(session)
         train_epoch(session, run, tracker, stop)
+        session.check_finite(saved_checkpoint(run))  # waits for the device, so before the clock stops
         tracker.pause()
-        session.check_finite(saved_checkpoint(run))
-        yield validate(session)
+        yield validate(session, run)
         if stop.signal_number is not None and not is_finished(session):
             raise stopped(session, run, stop.signal_number)
 
@@ -118,8 +116,8 @@ def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRe
             break
         is_due = minutes is not None and time.monotonic() - saved_at > 60 * minutes
         if is_due or stop.signal_number is not None:
-            tracker.pause()
             session.check_finite(saved_checkpoint(run))
+            tracker.pause()
             save_checkpoint(session, run, LAST, {"epoch": session.position.epoch, "inside_epoch": True})
             saved_at = time.monotonic()
             tracker.resume()
@@ -175,7 +173,7 @@ def seed_dropout(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)
 
 
-def validate(session: Session) -> EpochMetrics:
+def validate(session: Session, run: RunFolder) -> EpochMetrics:
     """Judges the epoch that was just trained and moves the position to the start of the next."""
     position, train = session.position, session.recipe.train
     val_loss = val_accuracy = None
@@ -188,6 +186,11 @@ def validate(session: Session) -> EpochMetrics:
         )
         labels = session.validation_set.labels[session.validation_set.indices]
         val_loss, val_accuracy = loss_and_accuracy(logits, labels)
+        if not math.isfinite(val_loss):
+            raise DivergedError(
+                f"validation loss is {val_loss} after epoch {position.epoch + 1}; "
+                f"last good checkpoint: {saved_checkpoint(run)}; start a new run with a smaller optimizer.lr"
+            )
     metrics = EpochMetrics(
         epoch=position.epoch + 1,
         step=session.step,
@@ -200,6 +203,7 @@ def validate(session: Session) -> EpochMetrics:
         best=note_best(session, val_loss, val_accuracy),
     )
     position.epoch, position.step_in_epoch = position.epoch + 1, 0
+    refresh_patience(session)
     session.start_epoch()
     return metrics
 
@@ -214,10 +218,17 @@ def note_best(session: Session, val_loss: float | None, val_accuracy: float | No
         -(position.best_loss or 0.0),
     )
     if best:
-        position.best_epoch = position.epoch + 1
         position.best_accuracy, position.best_loss = val_accuracy, val_loss
     position.epochs_since_best = 0 if best else position.epochs_since_best + 1
     return best
+
+
+def refresh_patience(session: Session) -> None:
+    """Gives an added segment the whole patience of early stopping, where one begins here."""
+    position = session.position
+    begins = any(segment.first_epoch == position.epoch for segment in session.segments[1:])
+    if begins and position.step_in_epoch == 0:
+        position.epochs_since_best = 0
 
 
 def finish_epoch(session: Session, run: RunFolder, metrics: EpochMetrics) -> None:
@@ -281,11 +292,3 @@ def write_samples(session: Session, splits: Splits, run: RunFolder) -> None:
     order = permutation(session.recipe.train.seed, Purpose.SAMPLES, len(splits.train))[:_SAMPLES]
     images, augmented, labels = session.batches.examples(order)
     run.write_samples({"images": images, "augmented": augmented, "labels": labels})
-
-
-def _out_of_memory(recipe: Recipe, error: Exception) -> str:
-    size = recipe.train.batch_size
-    return (
-        f"out of device memory with train.batch_size {size} ({str(error).splitlines()[0]}); "
-        f"try --set train.accumulate={2 * recipe.train.accumulate}, which keeps the batch, or a smaller one"
-    )

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,7 +12,8 @@ from typing import Any
 
 import torch
 
-from pictorch.errors import RecipeError
+from pictorch.errors import RecipeError, ResourceError
+from pictorch.networks import Classifier
 from pictorch.recipe import TrainSection
 
 # glibc's mallopt parameters (malloc.h).
@@ -50,6 +52,11 @@ class Runtime:
         """The memory order of the weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
+    def place(self, classifier: Classifier) -> None:
+        """Moves a classifier to the device, in the type and the memory order of the settings."""
+        classifier.to(self.device, self.dtype).to(memory_format=self.memory_format)
+        classifier.normalization.channels_last = self.channels_last
+
     def autocast(self) -> AbstractContextManager[None]:
         """Returns the context in which a training forward pass runs."""
         if self.autocast_dtype is None:
@@ -73,9 +80,13 @@ class Runtime:
             torch.backends.cudnn.benchmark = cudnn_benchmark
 
 
-def resolve_runtime(section: TrainSection) -> Runtime:
-    """Returns the settings for this machine; raises RecipeError when it lacks the device asked for."""
-    device = _device(section.device)
+def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runtime:
+    """Returns the settings for this machine.
+
+    Where it lacks the device that the recipe names: raises RecipeError, or with `any_device` takes
+    what there is, so that a run can be judged or go on elsewhere.
+    """
+    device = _device(section, any_device)
     precision = _precision(section.precision, device.value)
     on_cuda = device.value == "cuda"
     channels_last = _auto(
@@ -109,6 +120,22 @@ def resolve_runtime(section: TrainSection) -> Runtime:
     )
 
 
+@contextmanager
+def memory_explained(section: TrainSection) -> Iterator[None]:
+    """Turns a device or host that runs out of memory into a ResourceError that says what to try."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; CPU and MPS raise plain ones
+        reason = str(error).splitlines()[0]
+        if not re.search(r"out of memory|can't allocate memory", str(error)):
+            raise
+        raise ResourceError(
+            f"out of memory with train.batch_size {section.batch_size} and train.eval_batch_size "
+            f"{section.eval_batch_size} ({reason}); try --set train.accumulate={2 * section.accumulate}, "
+            "which keeps the batch, or smaller ones"
+        ) from error
+
+
 def physical_cores() -> int:
     """Returns the number of physical cores that this process may use, at least 1."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
@@ -134,20 +161,29 @@ def _auto(asked: Any, automatic: Any, rule: str) -> Choice:
     return Choice(automatic, f"auto: {rule}") if asked == "auto" else Choice(asked, "set in the recipe")
 
 
-def _device(asked: str) -> Choice:
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if asked == "auto":
-        found = next(name for name, is_there in present.items() if is_there)
-        return Choice(found, "auto: the first there is of CUDA, MPS, CPU")
-    if not present[asked]:
-        there = ", ".join(name for name, is_there in present.items() if is_there)
-        raise RecipeError(f"train.device: {asked} is not available here; there is {there}")
-    return Choice(asked, "set in the recipe")
+def _device(section: TrainSection, any_device: bool) -> Choice:
+    present = [
+        name
+        for name, is_there in (
+            ("cuda", torch.cuda.is_available()),
+            ("mps", torch.backends.mps.is_available() and section.precision != "float64"),
+            ("cpu", True),
+        )
+        if is_there
+    ]
+    if section.device == "auto":
+        return Choice(present[0], "auto: the first there is of CUDA, MPS, CPU")
+    if section.device in present:
+        return Choice(section.device, "set in the recipe")
+    if any_device:
+        return Choice(present[0], f"the recipe's {section.device} is not here")
+    with_precision = " with float64" if section.precision == "float64" else ""
+    raise RecipeError(
+        f"train.device: {section.device} is not available here{with_precision}; there is {', '.join(present)}"
+    )
 
 
 def _precision(asked: str, device: str) -> Choice:
-    if device == "mps" and asked == "float64":
-        raise RecipeError("train.precision: MPS has no float64; use --device cpu")
     if asked != "auto":
         return Choice(asked, "set in the recipe")
     if device == "cuda":

@@ -30,7 +30,6 @@ class Position:
 
     epoch: int = 0
     step_in_epoch: int = 0
-    best_epoch: int | None = None
     best_accuracy: float | None = None
     best_loss: float | None = None
     epochs_since_best: int = 0
@@ -98,15 +97,18 @@ class Session:
         if len(broken):
             index = int(broken[0])
             what = f"loss is {losses[index].item()}"
-        elif not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+        elif not all(
+            bool(t.isfinite().all()) for t in self.network.state_dict().values() if t.is_floating_point()
+        ):
             index, what = len(losses) - 1, "a weight is not finite"
         else:
             return
         step = self.position.epoch * self.batches.steps_per_epoch + index
+        reached = max(self.learning_rate(earlier) for earlier in range(0, step + 1, max(1, step // 100)))
         raise DivergedError(
             f"{what} at step {step + 1} (epoch {self.position.epoch + 1}, learning rate "
             f"{self.learning_rate(step):.3g}); last good checkpoint: {saved}; start "
-            f"a new run with --set optimizer.lr={self.learning_rate(step) / 4:.2g} or --set train.clip_norm=1"
+            f"a new run with --set optimizer.lr={reached / 4:.2g} or --set train.clip_norm=1"
         )
 
 
@@ -120,7 +122,7 @@ def build_session(recipe: Recipe, splits: Splits, runtime: Runtime, segments: li
         mean if recipe.model.mean == "auto" else recipe.model.mean,
         std if recipe.model.std == "auto" else recipe.model.std,
     )
-    network.to(runtime.device, runtime.dtype).to(memory_format=runtime.memory_format)
+    runtime.place(network)
     batches = TrainingBatches(
         splits.train,
         recipe.augment,

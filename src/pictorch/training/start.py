@@ -41,6 +41,7 @@ def train(
     names the run folder. Raises UserErrors, each with the exit code of the command line.
     """
     console = console or Console()
+    console.start_log()
     if resume is not None:
         forbidden = {"recipe": recipe, "out": out, "set": set or None, "seed": seed, "device": device}
         given = [name for name, value in forbidden.items() if value is not None]
@@ -89,7 +90,7 @@ def _resume(run: RunFolder, data: str | Path | None, epochs: int | None, console
         section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
         splits = load_splits(section, console.line)
         check_same_data(run, splits)
-        environment = describe_environment(resolve_runtime(recipe.train))
+        environment = describe_environment(resolve_runtime(recipe.train, any_device=True))
         differences = inexactness(run.environment(), environment)
         if differences:
             console.line(f"resume is valid but will not be bit-exact: {', '.join(differences)}")

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
@@ -46,9 +47,9 @@ class Tracker:
     def __init__(self, run: RunFolder, session: Session, console: Console) -> None:
         self._run, self._console = run, console
         with durable.explained(run.tensorboard_path):
-            self._writer = SummaryWriter(run.tensorboard_path, purge_step=session.step or None)
+            self._writer = SummaryWriter(run.tensorboard_path, purge_step=session.step + 1)
         self._epoch_started = self._mark = time.perf_counter()
-        self._steps_at_mark = self._steps_at_start = session.step
+        self._steps_at_start = session.step
         self._train_seconds = 0.0
 
     def __enter__(self) -> "Tracker":
@@ -61,12 +62,13 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        with suppress(OSError):
+            self._writer.close()
 
     def start_epoch(self, session: Session) -> None:
         """Starts the clocks of an epoch, or of the rest of one."""
         self._epoch_started = self._mark = time.perf_counter()
-        self._steps_at_mark = self._steps_at_start = session.step
+        self._steps_at_start = session.step
         self._train_seconds = 0.0
 
     def pause(self) -> None:
@@ -140,13 +142,15 @@ class Tracker:
             "seconds/epoch": seconds,
         }
         self._write_scalars(scalars, metrics.step)
-        self._writer.flush()
         self._console.line(_epoch_line(session, metrics, seconds, rate), "bold" if metrics.best else "")
 
     def _write_scalars(self, scalars: Mapping[str, float | None], step: int) -> None:
-        for name, value in scalars.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step)
+        # TensorBoard is a view: where it cannot be written, training goes on.
+        with suppress(OSError):
+            for name, value in scalars.items():
+                if value is not None:
+                    self._writer.add_scalar(name, value, step)
+            self._writer.flush()
 
     def _images_per_second(self, session: Session) -> float:
         seconds = self._train_seconds + time.perf_counter() - self._mark

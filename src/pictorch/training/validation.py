@@ -1,5 +1,7 @@
 """Logits of a whole set of images: the one path that validation and evaluation share."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,8 +22,18 @@ def predict_logits(
     was_training = classifier.training
     classifier.eval()
     parts = []
-    with torch.inference_mode():
+    with torch.inference_mode(), _exact(device):
         for images, _ in evaluation_batches(image_set, batch_size, device):
             parts.append(classifier(images).float().cpu().numpy())
     classifier.train(was_training)
     return np.concatenate(parts)
+
+
+def _exact(device: torch.device) -> AbstractContextManager[None]:
+    """Keeps cuDNN to float32 proper and to one algorithm; elsewhere nothing is needed."""
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return flags
