@@ -195,8 +195,8 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
             "train.batch_size = 12.5: input should be a valid integer",
             "train.precision = 'float3': input should be 'auto', 'float32', 'float64', 'bf16' or 'fp16' "
             "(did you mean float32?)",
-            "train.channels_last = 'autp': input should be 'auto' (did you mean auto?)",
-            "train.channels_last = 'autp': input should be a valid boolean (did you mean auto?)",
+            "train.channels_last = 'autp': input should be 'auto' or input should be a valid boolean "
+            "(did you mean auto?)",
             "train.seed = -1: input should be greater than or equal to 0",
             "model.name: unknown network 'simplenet' (did you mean simple_net?); known: other, simple_net",
         ]

@@ -166,7 +166,7 @@ class TrainSection(Section):
     early_stop_epochs: Annotated[int, Field(ge=1)] | None = Field(
         None, description="stop after so many epochs without a better validation; null: never"
     )
-    eval_batch_size: int = Field(500, ge=1, description="images a step in validation and evaluation")
+    eval_batch_size: int = Field(200, ge=1, description="images a step in validation and evaluation")
     save_every_epochs: Annotated[int, Field(ge=1)] | None = Field(
         None, description="keep a checkpoint for good every so many epochs; null: best and last only"
     )

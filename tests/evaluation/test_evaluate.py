@@ -66,7 +66,7 @@ def test_the_same_in_other_arithmetic(precision: str) -> None:
 def test_every_image_counts_once_for_any_batch_size(run: Path, eval_batch_size: int) -> None:
     recipe = run / "recipe.yaml"
     recipe.write_text(
-        recipe.read_text().replace("eval_batch_size: 500", f"eval_batch_size: {eval_batch_size}")
+        recipe.read_text().replace("eval_batch_size: 200", f"eval_batch_size: {eval_batch_size}")
     )
     result = pictorch.evaluate(run, split="test")
     assert result.n == 359 == sum(map(sum, result.confusion)) == sum(row.n for row in result.per_class)

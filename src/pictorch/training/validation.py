@@ -21,12 +21,16 @@ def predict_logits(
     """
     was_training = classifier.training
     classifier.eval()
-    parts = []
+    # One array made beforehand: small ones kept between batches would split the heap that the
+    # activations are freed to, and it would grow with every batch.
+    logits = np.empty((len(image_set), classifier.num_classes), np.float32)
+    start = 0
     with torch.inference_mode(), _exact(device):
         for images, _ in evaluation_batches(image_set, batch_size, device):
-            parts.append(classifier(images).float().cpu().numpy())
+            logits[start : start + len(images)] = classifier(images).float().cpu().numpy()
+            start += len(images)
     classifier.train(was_training)
-    return np.concatenate(parts)
+    return logits
 
 
 def _exact(device: torch.device) -> AbstractContextManager[None]:
