@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_data import noise, python2_pickle
 
+from made_data import noise, python2_pickle
 from pictorch.datasets.array_pickle import load_arrays
 from pictorch.errors import DataError
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from made_data import noise, write_classes, write_image, zip_folder
 
+from made_data import noise, write_classes, write_image, zip_folder
 from pictorch.datasets import Splits, load_splits
 from pictorch.errors import DataError
 from pictorch.recipe import DataSection

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_data import write_classes
 
+from made_data import write_classes
 from pictorch.datasets.sources import SOURCES, find_source
 from pictorch.errors import DataError
 
