@@ -1,6 +1,7 @@
 """The loop does what the recipe says, records what it did, and gives the same bits each time."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,16 @@ def test_it_learns_in_every_arithmetic(
     result = train(busy_recipe, out="run", console=QUIET)
     assert result.val_accuracy is not None
     assert result.val_accuracy > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler for torch.compile")
+def test_it_learns_when_compiled(plain_recipe: dict[str, Any]) -> None:
+    plain_recipe["train"] |= {"precision": "float32"}
+    train(plain_recipe, out="plain", console=QUIET)
+    train(plain_recipe, out="compiled", set={"train.compile": True}, console=QUIET)
+    (plain,), (compiled,) = epochs_of("plain"), epochs_of("compiled")
+    assert compiled["train_loss"] == pytest.approx(plain["train_loss"], rel=1e-3)
 
 
 def test_records_agree_with_each_other(busy_recipe: dict[str, Any]) -> None:
