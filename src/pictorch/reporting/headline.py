@@ -2,9 +2,9 @@
 
 from statistics import median
 
+from pictorch import formats
+from pictorch.markup import Markup, element, group, missing
 from pictorch.metrics.interval import wilson_interval
-from pictorch.reporting import formats
-from pictorch.reporting.markup import Markup, element, group, missing
 from pictorch.reporting.records import PARTS, Record, Records
 from pictorch.run_folder import Evaluation
 

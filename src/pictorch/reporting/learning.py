@@ -1,8 +1,8 @@
 """How training went: curves over the epochs, and the epochs as a table."""
 
-from pictorch.reporting import formats
+from pictorch import formats
+from pictorch.markup import Markup, element, group, missing, table
 from pictorch.reporting.chart import Point, Series, line_chart
-from pictorch.reporting.markup import Markup, element, group, missing, table
 from pictorch.reporting.records import Record, Records
 
 

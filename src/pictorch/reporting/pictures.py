@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pictorch import formats
+from pictorch.markup import Markup, element, group, missing, scroll_box
 from pictorch.metrics.softmax import probabilities
-from pictorch.reporting import formats
-from pictorch.reporting.markup import Markup, element, group, missing, scroll_box
 from pictorch.reporting.records import Records
 
 LARGEST_LOSSLESS = 64

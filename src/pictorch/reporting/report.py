@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pictorch import durable
+from pictorch.markup import Markup, element, group
 from pictorch.reporting.classes import render_class_table, render_confusion
 from pictorch.reporting.headline import render_head, render_headline, title
 from pictorch.reporting.learning import render_curves, render_epochs
-from pictorch.reporting.markup import Markup, element, group
 from pictorch.reporting.pictures import render_mistakes, render_samples
 from pictorch.reporting.records import Records, read_records
 from pictorch.reporting.setting import (

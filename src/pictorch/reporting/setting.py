@@ -1,8 +1,8 @@
 """What the run was made from: images, layers, recipe, environment."""
 
+from pictorch import formats
+from pictorch.markup import Content, Markup, element, group, missing, table
 from pictorch.recipe_files import explain_recipe
-from pictorch.reporting import formats
-from pictorch.reporting.markup import Content, Markup, element, group, missing, table
 from pictorch.reporting.records import PARTS, Records
 
 

@@ -1,6 +1,6 @@
 """The page's style sheet: plain, light or dark as the reader's system is, narrow enough for a phone."""
 
-from pictorch.reporting.markup import Markup
+from pictorch.markup import Markup
 
 STYLE = Markup("""
 :root {

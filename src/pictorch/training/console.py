@@ -13,6 +13,8 @@ from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.text import Text
 
+from pictorch.formats import duration
+
 _REFRESH_SECONDS = 0.25
 _PLAIN_SECONDS = 30.0
 
@@ -137,13 +139,3 @@ class Console:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-
-def duration(seconds: float) -> str:
-    """Returns a duration for people: 41 s, 3 min 05 s, 2 h 07 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

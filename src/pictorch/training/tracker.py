@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pictorch import durable
+from pictorch.formats import duration
 from pictorch.run_folder import RunFolder
-from pictorch.training.console import Console, StepView, duration
+from pictorch.training.console import Console, StepView
 from pictorch.training.session import Session
 
 _HEADER = "  epoch  train loss  accuracy  val loss  accuracy        lr  images/s  time"

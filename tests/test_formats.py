@@ -2,7 +2,7 @@
 
 import pytest
 
-from pictorch.reporting import formats
+from pictorch import formats
 
 
 def test_fractions_print_as_percent() -> None:
@@ -29,7 +29,19 @@ def test_short_counts(value: float, printed: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "printed"),
-    [(4.25, "4.2 s"), (59.4, "59.4 s"), (59.97, "1 min 00 s"), (195.75, "3 min 16 s"), (3725, "1 h 02 min")],
+    [
+        (0, "0.0 s"),
+        (4.25, "4.2 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (195.75, "3 min 16 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (7679.4, "2 h 07 min"),
+        (360_000, "100 h 00 min"),
+    ],
 )
 def test_durations(seconds: float, printed: str) -> None:
     assert formats.duration(seconds) == printed

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pictorch.reporting.markup import element, group, table, text
+from pictorch.markup import element, group, table, text
 
 
 class Reader(HTMLParser):

@@ -32,13 +32,13 @@ def short_count(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns '1 h 02 min', '3 min 05 s' or '4.2 s'."""
+    """Returns '1 h 02 min', '3 min 05 s', '41 s' or '4.2 s'."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     if whole >= 60:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{seconds:.1f} s"
+    return f"{whole} s" if seconds >= 9.95 else f"{seconds:.1f} s"
 
 
 def megabytes(size_bytes: float | None) -> str:

@@ -1,0 +1,102 @@
+"""The commands that judge a run, make its bundle, and use it."""
+
+import argparse
+
+from pictorch.cli.output import console_of, print_evaluation, print_json, program_name
+from pictorch.cli.parser import AddVerb
+
+
+def add(verb: AddVerb) -> None:
+    """Adds evaluate, export, verify, predict and report."""
+    evaluate = verb("evaluate", _evaluate, "judge a run or a bundle")
+    evaluate.add_argument("source", metavar="RUN|BUNDLE")
+    evaluate.add_argument("--split", default="val", help="val (default) or test, whose openings are counted")
+    evaluate.add_argument(
+        "--checkpoint", metavar="NAME", help="best, last or epoch-N (default: best, else last)"
+    )
+    evaluate.add_argument("--data", metavar="SOURCE", help="where the images lie now")
+    evaluate.add_argument("--out", metavar="DIR", help="where a bundle's evaluation goes")
+
+    export = verb("export", _export, "write the bundle of a run")
+    export.add_argument("run", metavar="RUN")
+    export.add_argument(
+        "--checkpoint", metavar="NAME", help="best, last or epoch-N (default: best, else last)"
+    )
+    export.add_argument("--out", metavar="DIR|FILE.zip", help="default: RUN/bundle")
+    export.add_argument("--data", metavar="SOURCE", help="where the run's images lie now")
+
+    verify = verb("verify", _verify, "check a bundle's hashes and replay its golden samples")
+    verify.add_argument("bundle", metavar="BUNDLE")
+
+    predict = verb("predict", _predict, "name what is in images")
+    predict.add_argument("source", metavar="RUN|BUNDLE")
+    predict.add_argument("images", nargs="+", metavar="IMAGE")
+    predict.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default 5)")
+
+    report = verb("report", _report, "write the run's report as one HTML file")
+    report.add_argument("run", metavar="RUN")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from pictorch.evaluation.evaluate import evaluate
+
+    result = evaluate(
+        args.source,
+        split=args.split,
+        checkpoint=args.checkpoint,
+        data=args.data,
+        out=args.out,
+        console=console_of(args),
+    )
+    if args.json:
+        return print_json(result.to_json())
+    return print_evaluation(result)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from pictorch.exporting.export import export
+
+    bundle = export(
+        args.run, checkpoint=args.checkpoint, out=args.out, data=args.data, console=console_of(args)
+    )
+    if args.json:
+        return print_json(bundle.to_json())
+    print(f"exported {bundle.path}: {len(bundle.class_names)} classes, verified against PyTorch")
+    program = program_name()
+    print(f"next:  {program} verify {bundle.path}\n       {program} predict {bundle.path} IMAGE...")
+    return None
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from pictorch.predictor import verify
+
+    result = verify(args.bundle)
+    if args.json:
+        return print_json(result.to_json())
+    print(
+        f"{args.bundle} is whole and answers as it did when it was made "
+        f"({result.golden_n} golden samples, largest difference {result.largest_difference:.1e})"
+    )
+    return None
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from pictorch.predictor import predict
+
+    predictions = predict(args.source, args.images, top=args.top)
+    if args.json:
+        return print_json({"predictions": [prediction.to_json() for prediction in predictions]})
+    for prediction in predictions:
+        answers = "  ".join(f"{name} {probability:.2%}" for name, probability in prediction.classes)
+        print(f"{prediction.source}: {answers}")
+    return None
+
+
+def _report(args: argparse.Namespace) -> None:
+    from pictorch.reporting.report import report
+
+    path = report(args.run)
+    if args.json:
+        return print_json({"report": str(path)})
+    print(f"report written: {path}")
+    return None

@@ -1,0 +1,65 @@
+"""The commands that only look: recipes and networks."""
+
+import argparse
+
+from pictorch.cli.output import plain, print_json, print_table
+from pictorch.cli.parser import AddVerb
+
+
+def add(verb: AddVerb) -> None:
+    """Adds recipes and models."""
+    recipes = verb("recipes", _recipes, "list the packaged recipes, or explain one")
+    recipes.add_argument("name", nargs="?", metavar="NAME")
+
+    models = verb("models", _models, "list the networks, or show one layer by layer")
+    models.add_argument("name", nargs="?", metavar="NAME")
+    models.add_argument("--num-classes", type=int, default=10, metavar="N")
+    models.add_argument("--image-size", type=int, default=32, metavar="PIXELS")
+
+
+def _recipes(args: argparse.Namespace) -> None:
+    from pictorch.recipe_files import recipe_header, recipes
+
+    rows = recipes(args.name)
+    if args.json:
+        return print_json({"recipe" if args.name else "recipes": rows})
+    if args.name is None:
+        for row in rows:
+            print(f"{row['name']:<22} {row['header'].splitlines()[0] if row['header'] else ''}")
+        return None
+    header = recipe_header(args.name)
+    if header:
+        print(f"{header}\n")
+    for row in rows:
+        changed = "*" if row["changed"] else " "
+        print(f"{changed} {row['path']} = {plain(row['value'])}")
+        print(f"      {row['description']} (default: {plain(row['default'])})")
+    print("\n* differs from the default; change any field with --set section.key=value")
+    return None
+
+
+def _models(args: argparse.Namespace) -> None:
+    from pictorch.networks.summary import models
+
+    summaries = models(args.name, num_classes=args.num_classes, image_size=args.image_size)
+    if args.json:
+        return print_json({"models": summaries})
+    if args.name is None:
+        for row in summaries:
+            print(
+                f"{row['name']:<16} {row['parameters']:>12,} parameters "
+                f"{row['multiply_adds'] / 1e6:>10,.1f} M multiply-adds"
+            )
+        return None
+    from rich.table import Table
+
+    table = Table("layer", "kind", "output", box=None)
+    for title in ("parameters", "multiply-adds"):
+        table.add_column(title, justify="right")
+    for layer in summaries[0]["layers"]:
+        shape = "x".join(map(str, layer["output_shape"]))
+        numbers = (f"{layer['parameters']:,}", f"{layer['multiply_adds']:,}")
+        table.add_row(layer["name"], layer["kind"], shape, *numbers)
+    totals = (f"{summaries[0]['parameters']:,}", f"{summaries[0]['multiply_adds']:,}")
+    table.add_row("total", "", "", *totals, style="bold")
+    return print_table(table)

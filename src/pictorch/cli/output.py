@@ -1,0 +1,62 @@
+"""What every command shares: its console, JSON, tables, and how the user calls pictorch."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pictorch.training.console import Console
+
+
+def console_of(args: argparse.Namespace) -> "Console":
+    """Returns the console that -q and -v ask for."""
+    from pictorch.training.console import Console
+
+    return Console("quiet" if args.quiet else "verbose" if args.verbose else "normal")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Prints one object as one line."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(table: Any) -> None:
+    """Prints a rich table, as wide as it is."""
+    from rich.console import Console
+
+    Console(soft_wrap=True).print(table)
+
+
+def print_evaluation(result: Any) -> None:
+    """Prints an evaluation: the accuracy with its interval, and a row for each class."""
+    from rich.table import Table
+
+    low, high = result.accuracy_interval
+    print(
+        f"{result.split} accuracy {result.accuracy:.2%}  (n = {result.n:,}, 95 % interval {low:.2%} to "
+        f"{high:.2%})  loss {result.loss:.4f}  checkpoint {result.checkpoint}"
+    )
+    if result.split == "test" and result.step is not None:
+        print(f"openings of this run's test set so far: {result.test_openings}")
+    table = Table("class", box=None)
+    for title in ("n", "precision", "recall", "F1", "AUC"):
+        table.add_column(title, justify="right")
+    for row in result.per_class:
+        auc = "" if row.auc is None else f"{row.auc:.4f}"
+        table.add_row(
+            row.name, f"{row.n:,}", f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", auc
+        )
+    print_table(table)
+
+
+def plain(value: Any) -> str:
+    """Shows a value as it is written in a recipe."""
+    return "required" if value == "required" else json.dumps(value, ensure_ascii=False)
+
+
+def program_name() -> str:
+    """Returns how the user calls pictorch: by name, or by path where it is not on the PATH."""
+    return "pictorch" if shutil.which("pictorch") else os.path.relpath(sys.argv[0])
