@@ -56,7 +56,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_figures_of_a_step() -> None:
     assert (VIEW.place(), VIEW.figures()) == (PLACE, FIGURES)
     without = StepView(1, 1, 1, 1, 0.0, 1e-5, None, 0.4, 0.2)
-    assert without.place() == "epoch 1/1  batch 1/1  0.0 s left"
+    assert without.place() == "epoch 1/1  batch 1/1  0.0.2 s left"
     assert without.figures() == "loss 0.0000  lr 1e-05  0 images/s"
 
 
