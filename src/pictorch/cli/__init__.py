@@ -27,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error that a user can mend is one line."""
     given = sys.argv[1:] if arguments is None else arguments
     args = argparse.Namespace(json="--json" in given, debug="--debug" in given)
+    exit_code = 0
     try:
         args = build_parser(*ROOMS).parse_args(given)
-        args.verb(args)
+        exit_code = args.verb(args) or 0
         sys.stdout.flush()
     except UserError as error:
         return _fail(args, str(error), error.exit_code, error)
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         kind = type(error).__name__
         return _fail(args, f"internal error: {kind}: {error}; --debug shows where it arose", 1, error)
-    return 0
+    return exit_code
 
 
 def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseException) -> int:

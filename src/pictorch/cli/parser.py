@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 
 from pictorch.errors import RecipeError
 
-Verb = Callable[[argparse.Namespace], None]
+# A verb returns its exit code where it is not 0.
+Verb = Callable[[argparse.Namespace], int | None]
 AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
 
 
