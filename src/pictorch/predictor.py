@@ -1,5 +1,7 @@
 """The predictor: images of any size in, class probabilities out, from a bundle and without torch."""
 
+import io
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,16 +9,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from pictorch import durable
+from pictorch import durable, notebook
 from pictorch.bundle import Bundle, is_bundle, open_bundle
 from pictorch.errors import CheckpointError, DataError, RecipeError
-from pictorch.images import decode_image, fit_pixels, shown
+from pictorch.images import decode_image, fit_pixels, shorter_side, shown
+from pictorch.markup import Markup, element, group
 from pictorch.run_folder import RunFolder
 
 ImageInput = str | Path | bytes | NDArray[np.uint8]
 
 _BATCH_SIZE = 32
+_MOST_SHOWN = 24
+_PICTURE_SIDE = 96
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,17 @@ class Prediction:
         classes = [{"name": name, "probability": probability} for name, probability in self.classes]
         return {"source": self.source, "classes": classes}
 
+    def _repr_html_(self) -> str:
+        return notebook.card(*_shown_answer(self))
+
+
+class Predictions(list[Prediction]):
+    """The predictions of several images: a list, which a notebook shows with the pictures."""
+
+    def _repr_html_(self) -> str:
+        answers = (group(element("p", name), body) for name, body in map(_shown_answer, self[:_MOST_SHOWN]))
+        return notebook.card(f"Predictions for {len(self):,} images", *answers)
+
 
 class Predictor:
     """A bundle at work. The golden samples are replayed before it answers anything.
@@ -54,7 +71,7 @@ class Predictor:
         self._model = bundle.model(threads)
         self.golden = bundle.replay(self._model)
 
-    def __call__(self, images: Sequence[ImageInput], top: int = 5) -> list[Prediction]:
+    def __call__(self, images: Sequence[ImageInput], top: int = 5) -> Predictions:
         """Returns a prediction for each image, with its `top` classes at most.
 
         An image is the path of a file, the bytes of one, or a uint8 array (H, W, 3) in RGB; all
@@ -62,7 +79,7 @@ class Predictor:
         """
         if isinstance(images, str | Path | bytes):
             raise DataError("predictor takes a list of images; put the one into a list: [image]")
-        predictions = []
+        predictions = Predictions()
         for start in range(0, len(images), _BATCH_SIZE):
             chunk = images[start : start + _BATCH_SIZE]
             names = [_source_name(image, start + place) for place, image in enumerate(chunk)]
@@ -120,7 +137,7 @@ def load(source: str | Path, *, threads: int | None = None) -> Predictor:
     return Predictor(open_bundle(_bundle_path(Path(source))), threads=threads)
 
 
-def predict(source: str | Path, images: Iterable[ImageInput], *, top: int = 5) -> list[Prediction]:
+def predict(source: str | Path, images: Iterable[ImageInput], *, top: int = 5) -> Predictions:
     """Returns a prediction for each image from a bundle, or from a run's bundle.
 
     Raises CheckpointError for the bundle, DataError for an image, RecipeError where `top` is below 1.
@@ -141,6 +158,27 @@ def _bundle_path(source: Path) -> Path:
 
 def _source_name(image: ImageInput, place: int) -> str:
     return str(image) if isinstance(image, str | Path) else f"image {place}"
+
+
+def _shown_answer(prediction: Prediction) -> tuple[str, Markup]:
+    """Returns the name of an image and, beside its picture, the bars of its classes."""
+    picture, bars = _picture(prediction.source), notebook.bars(prediction.classes)
+    return shown(prediction.source), notebook.side_by_side(picture, bars)
+
+
+def _picture(source: str) -> Markup | None:
+    """Returns the picture that lies at `source`, small; None where there is none any more."""
+    try:
+        data = Path(source).read_bytes()
+        side = min(_PICTURE_SIDE, shorter_side(data))
+        pixels = decode_image(data, side)
+    except (OSError, ValueError, DataError):
+        return None
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    uri = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
+    pixelated = "image-rendering:pixelated"
+    return element("img", src=uri, alt=source, width=_PICTURE_SIDE, height=_PICTURE_SIDE, style=pixelated)
 
 
 def _pixels(image: ImageInput, size: int, name: str) -> NDArray[np.uint8]:

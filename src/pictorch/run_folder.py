@@ -17,8 +17,9 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pictorch import durable
+from pictorch import durable, notebook
 from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown
+from pictorch.formats import count, decimal, percent
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import dump_recipe, load_recipe
 
@@ -65,6 +66,22 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Returns the record as `evaluate --json` prints it."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        figures = {
+            "accuracy": notebook.accuracy(self.accuracy, self.accuracy_interval, self.n),
+            "loss": decimal(self.loss),
+            "top 5": None if self.top5 is None else percent(self.top5),
+            "checkpoint": self.checkpoint,
+            "test openings": self.test_openings if self.split == "test" else None,
+        }
+        scores = (
+            {"class": one.name, "n": count(one.n), "precision": percent(one.precision),
+             "recall": percent(one.recall), "F1": percent(one.f1), "AUC": decimal(one.auc)}
+            for one in self.per_class
+        )  # fmt: skip
+        parts = notebook.facts(figures), notebook.rows("Classes", scores, left=("class",))
+        return notebook.card(f"Evaluation on {self.split}", *parts)
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "Evaluation":

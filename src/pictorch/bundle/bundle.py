@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pictorch import durable
+from pictorch import durable, notebook
 from pictorch.bundle.agreement import Agreement, compare
 from pictorch.bundle.onnx_model import OnnxModel
-from pictorch.bundle.source import LARGEST_BUNDLE_BYTES, BundleSource, bundle_source, zip_bytes
+from pictorch.bundle.source import AGAIN, LARGEST_BUNDLE_BYTES, BundleSource, bundle_source, zip_bytes
 from pictorch.errors import CheckpointError, RecipeError, UserError
 from pictorch.images import InputSpec
 from pictorch.run_folder import npz_bytes
@@ -100,6 +100,21 @@ class Bundle:
         """Returns where it lies, its files with their sizes in bytes, and its facts."""
         sizes = {name: len(data) for name, data in sorted(self.files.items())}
         return {"bundle": str(self.path), "files": sizes, **self.facts.to_json()}
+
+    def _repr_html_(self) -> str:
+        scores = {
+            f"{split} accuracy": notebook.accuracy(one["accuracy"], one["accuracy_interval"], one["n"])
+            for split in ("val", "test")
+            if (one := self.facts.metrics.get(split)) is not None
+        }
+        described = {
+            "path": str(self.path),
+            "size": f"{sum(map(len, self.files.values())) / 1e6:.2f} MB",
+            "input": f"images of {self.input.stored_size} x {self.input.stored_size} pixels",
+            f"{len(self.class_names)} classes": ", ".join(self.class_names),
+            "checkpoint": self.checkpoint,
+        }
+        return notebook.card("Bundle", notebook.facts({**described, **scores}))
 
     def model(self, threads: int | None = None) -> OnnxModel:
         """Returns the model, ready to run; raises CheckpointError where it is not as promised."""

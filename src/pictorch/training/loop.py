@@ -4,14 +4,17 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pictorch import notebook
 from pictorch.datasets.splits import Splits
 from pictorch.errors import DivergedError, StoppedError, UserError
-from pictorch.metrics.scores import loss_and_accuracy
+from pictorch.formats import percent
+from pictorch.metrics.scores import class_fractions, loss_and_accuracy
 from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
 from pictorch.run_folder import BEST, LAST, RunFolder
@@ -46,6 +49,23 @@ class FitResult:
     def to_json(self) -> dict[str, Any]:
         """Returns the result as `train --json` prints it."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        figures = {
+            "run folder": self.run,
+            "epochs": f"{self.epochs}, stopped early" if self.stopped_early else self.epochs,
+            "training accuracy": percent(self.train_accuracy),
+            "best validation accuracy": None
+            if self.best_val_accuracy is None
+            else f"{percent(self.best_val_accuracy)} in epoch {self.best_epoch}",
+            "judged checkpoint": self.checkpoint,
+        }
+        epochs = [line for line in RunFolder(Path(self.run)).metrics() if line["kind"] == "epoch"]
+        curves = (
+            notebook.curve(key.replace("_", " "), [line[key] for line in epochs])
+            for key in ("train_loss", "val_loss", "val_accuracy")
+        )
+        return notebook.card("Training", notebook.facts(figures), notebook.side_by_side(*curves))
 
 
 def fit(recipe: Recipe, splits: Splits, run: RunFolder, *, console: Console | None = None) -> FitResult:
