@@ -81,7 +81,7 @@ class InputSpec:
             if record.get(key) != value:
                 raise CheckpointError(
                     f"input description: {key} is {record.get(key)!r}, this pictorch only knows {value!r}; "
-                    "use the pictorch that wrote it"
+                    "upgrade with `pip install -U pictorch`"
                 )
         return spec
 
@@ -101,6 +101,21 @@ class Decoded:
         return min(self.width, self.height)
 
 
+@dataclass(frozen=True)
+class WholeImage:
+    """An image file as it is: all its pixels, upright and RGB, and what Pillow calls format and mode."""
+
+    pixels: Pixels
+    kind: str
+    mode: str
+    several_frames: bool
+    turned: bool  # by its EXIF orientation
+
+    def brightness_counts(self) -> NDArray[np.int64]:
+        """Returns how many pixels have each brightness, int64 (3, 256)."""
+        return np.array(Image.fromarray(self.pixels).histogram(), np.int64).reshape(3, 256)
+
+
 def decode_image(data: bytes, stored_size: int, name: str = "image") -> Pixels:
     """Returns the image as uint8 RGB (stored_size, stored_size, 3); raises DataError with `name`.
 
@@ -118,6 +133,16 @@ def decode(data: bytes, stored_size: int, name: str = "image") -> Decoded:
         upright = _upright(image)
         pixels = _fit(upright, stored_size)
         return Decoded(pixels, upright.width, upright.height, _has_several_frames(image))
+
+
+def read_whole(data: bytes, name: str = "image") -> WholeImage:
+    """Returns the whole image, neither cut nor resized; raises DataError with `name`."""
+    with _opened(data, name) as image:
+        kind, mode = image.format or "", image.mode
+        image.load()
+        upright = _upright(image)
+        pixels = np.asarray(_rgb(upright))
+        return WholeImage(pixels, kind, mode, _has_several_frames(image), upright is not image)
 
 
 def shorter_side(data: bytes, name: str = "image") -> int:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pictorch.datasets.findings import Finding
+from pictorch.errors import DataError
+
 Progress = Callable[[str], None]
 Labels = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
@@ -31,12 +34,20 @@ class Pictures:
 class Contents:
     """Class names in label order, and the parts: 'train', and 'val' and 'test' where there are any.
 
-    `remarks` are lines that a person should see at each use.
+    `remarks` are lines that a person should see at each use. `findings` are what the layout alone
+    shows; where an error is among them, class names and parts are what could be made of it.
     """
 
     class_names: tuple[str, ...]
     parts: Mapping[str, Pictures]
     remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def require_sound(self) -> None:
+        """Raises DataError with the first error of the layout, where there is one."""
+        for finding in self.findings:
+            if finding.severity == "error":
+                raise DataError(str(finding))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pictorch.datasets.contents import Contents, Source
 from pictorch.datasets.layout import Listing, arrange, is_hidden, unwrapped
-from pictorch.errors import DataError
+from pictorch.errors import DataError, unreadable
 from pictorch.images import shown
 
 _LARGEST_FILE_BYTES = 2**30
@@ -28,7 +28,7 @@ def open_folder(root: Path) -> Source:
         for path, facts in sorted(_scan(root, listing)):
             digest.update(f"{path}\0{facts[0]}\0{facts[1]}\n".encode(errors="surrogateescape"))
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); mend its rights") from None
+        raise DataError(f"{error.filename} {unreadable(error.filename, error)}") from None
     digest.update("\0".join(sorted([*listing.folders, *listing.odd])).encode(errors="surrogateescape"))
 
     def read(path: str) -> bytes:
@@ -77,10 +77,10 @@ def _read_file(path: Path) -> bytes:
         with open(descriptor, "rb") as file:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LARGEST_FILE_BYTES:
-                raise DataError(f"no regular file of at most {_LARGEST_FILE_BYTES:,} bytes")
+                raise DataError(f"no regular file of at most {_LARGEST_FILE_BYTES:,} bytes; make it smaller")
             return file.read()
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})") from None
+        raise DataError(unreadable(path, error)) from None
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _opened_zip(path: Path) -> Iterator[Contents]:
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # zipfile can raise anything over a damaged archive
-        raise DataError(f"{path}: damaged or truncated zip ({error}); copy it again") from None
+        raise DataError(f"{path} is a damaged or truncated zip ({error}); copy it again") from None
     with archive:
         members = _list_zip(archive, listing)
         lock = threading.Lock()
@@ -97,12 +97,13 @@ def _opened_zip(path: Path) -> Iterator[Contents]:
         def read(name: str) -> bytes:
             member = members[name]
             if member.file_size > _LARGEST_FILE_BYTES:
-                raise DataError(f"more than {_LARGEST_FILE_BYTES:,} bytes")
+                raise DataError(f"more than {_LARGEST_FILE_BYTES:,} bytes; make it smaller")
             try:
                 with lock:
                     return archive.read(member)
             except Exception as error:  # as above
-                raise DataError(f"damaged in the zip ({' '.join(str(error).split())})") from None
+                reason = " ".join(str(error).split())[:60]
+                raise DataError(f"damaged in the zip ({reason}); copy the zip again") from None
 
         if top := unwrapped(listing):
             yield arrange(listing.below(top), lambda name: read(f"{top}/{name}"))
@@ -115,7 +116,7 @@ def _list_zip(archive: zipfile.ZipFile, listing: Listing) -> dict[str, zipfile.Z
     members: dict[str, zipfile.ZipInfo] = {}
     folders: set[str] = set()
     for member in archive.infolist():
-        steps = [step for step in member.filename.split("/") if step]
+        steps = [step for step in _member_name(member).split("/") if step]
         if not steps or any(is_hidden(step) for step in steps):
             continue
         if member.flag_bits & 1:
@@ -127,3 +128,11 @@ def _list_zip(archive: zipfile.ZipFile, listing: Listing) -> dict[str, zipfile.Z
     listing.files += members
     listing.folders += sorted(folders)
     return members
+
+
+def _member_name(member: zipfile.ZipInfo) -> str:
+    """Returns the name in UTF-8 where it is that, for macOS writes it without the flag that says so."""
+    try:
+        return member.filename if member.flag_bits & 0x800 else member.filename.encode("cp437").decode()
+    except UnicodeError:
+        return member.filename

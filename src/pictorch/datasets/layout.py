@@ -5,14 +5,15 @@ each class. Works on lists of paths, so that folders and zips are judged alike.
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pictorch.datasets.contents import Contents, Pictures
-from pictorch.errors import DataError
+from pictorch.datasets.findings import Finding
+from pictorch.errors import listed, nearest
 from pictorch.images import shown
 
 _ENDINGS = {
@@ -32,9 +33,14 @@ _ENDINGS = {
     ".pbm",
     ".pnm",
 }
+# Photographs in formats that are not read here; people should know that these are left out.
+_OTHER_PHOTOS = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw")
 _PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _HIDDEN = {"__macosx", "thumbs.db", "desktop.ini"}
-_LAYOUTS = "give a folder with one folder of images for each class, or with train/, val/ and test/ of those"
+_LAYOUTS = "give a folder with one folder of images for each class, or train/, val/ and test/ of those"
+_LOOSE, _NO_ENDING = "image outside the class folders", "file without an ending"
+
+Unused = dict[str, list[str]]  # kind of file: its paths
 
 
 @dataclass
@@ -76,14 +82,18 @@ def unwrapped(listing: Listing) -> str:
 
 
 def arrange(listing: Listing, read: Callable[[str], bytes]) -> Contents:
-    """Returns the parts of a listing with labels by class name; raises DataError for a wrong layout."""
-    part_folders = _part_folders(listing)
-    unused = Counter("link to a folder or special file" for _ in listing.odd)
+    """Returns the parts of a listing with labels by class name; what is wrong stands in its findings."""
+    part_folders, findings = _part_folders(listing)
+    unused: Unused = defaultdict(list)
+    if listing.odd:
+        unused["link to a folder or special file"] = [f"{listing.where}/{path}" for path in listing.odd]
     found: dict[str, list[tuple[str, str]]] = {}
     for part, top in part_folders.items():
-        found[part] = _images_by_class(listing.below(top) if top else listing, unused)
-    names = sorted({name for name, _ in found["train"]})
-    _check_classes(listing.where, names, found)
+        below = listing.below(top) if top else listing
+        found[part], faults = _images_by_class(below, unused)
+        findings += faults
+    names = sorted({name for images in found.values() for name, _ in images})
+    findings += _class_findings(listing, found) + _unused_findings(unused)
     label_of = {name: label for label, name in enumerate(names)}
     parts = {}
     for part, images in found.items():
@@ -96,77 +106,128 @@ def arrange(listing: Listing, read: Callable[[str], bytes]) -> Contents:
             labels=labels,
             read=_by_row(read, paths),
         )
-    return Contents(tuple(names), parts, _remarks(listing, part_folders, unused))
+    return Contents(tuple(names), parts, _remarks(listing, part_folders, unused), tuple(findings))
 
 
 def _by_row(read: Callable[[str], bytes], paths: list[str]) -> Callable[[int], bytes]:
     return lambda row: read(paths[row])
 
 
-def _part_folders(listing: Listing) -> dict[str, str]:
+def _part_folders(listing: Listing) -> tuple[dict[str, str], list[Finding]]:
     """Returns the folder of each part; one part 'train' in the root itself where classes lie there."""
     tops = listing.tops()
     named = [(_PARTS[top.casefold()], top) for top in tops if top.casefold() in _PARTS]
-    parts = dict(named)
+    parts, faults = dict(named), []
     if not named or (list(parts) == ["train"] and len(tops) > 1):  # a class may be called train
-        return {"train": ""}
+        return {"train": ""}, []
     if len(parts) < len(named):
         double = {part for part, count in Counter(part for part, _ in named).items() if count > 1}
         folders = ", ".join(shown(top) for part, top in named if part in double)
-        raise DataError(f"{listing.where}: two folders for one part ({folders}); keep one of them")
+        what = f"{listing.where}: two folders for one part ({folders})"
+        faults.append(Finding("error", what, "keep one of them"))
     if "train" not in parts:
-        folders = ", ".join(f"{shown(top)}/" for top in tops)
-        raise DataError(f"{listing.where} has {folders} but no train/; {_LAYOUTS}")
-    return {part: parts[part] for part in ("train", "val", "test") if part in parts}
+        folders = listed(f"{shown(top)}/" for top in tops)
+        faults.append(Finding("error", f"{listing.where} has {folders} but no train/", _LAYOUTS))
+    return {part: parts[part] for part in ("train", "val", "test") if part in parts}, faults
 
 
-def _images_by_class(part: Listing, unused: Counter[str]) -> list[tuple[str, str]]:
-    """Returns (class name, path below it) of each image, sorted; counts the files that are none."""
-    images = []
+def _images_by_class(part: Listing, unused: Unused) -> tuple[list[tuple[str, str]], list[Finding]]:
+    """Returns (class name, path below it) of each image, sorted; keeps the files that are none."""
+    images, loose = [], 0
+    others: dict[str, Counter[str]] = defaultdict(Counter)
     for path in part.files:
         ending = os.path.splitext(path)[1].casefold()
         name, inside, rest = path.partition("/")
-        if ending not in _ENDINGS:
-            unused[f"file ending in {ending}" if ending else "file without an ending"] += 1
-        elif not inside:
-            unused["image outside the class folders"] += 1
-        else:
+        if ending in _ENDINGS and inside:
             images.append((name, rest))
+            continue
+        loose += ending in _ENDINGS
+        kind = _LOOSE if ending in _ENDINGS else f"file ending in {ending}" if ending else _NO_ENDING
+        unused[kind].append(f"{part.where}/{path}")
+        others[name][kind] += 1
     classes = {name for name, _ in images}
-    empty = [shown(name) for name in part.tops() if name not in classes]
     if not classes:
-        raise DataError(f"{part.where} has no images in class folders; {_LAYOUTS}")
-    if empty:
-        raise DataError(
-            f"{part.where}: class folders without images: {', '.join(empty)}; fill or remove them"
-        )
-    return sorted(images)
+        return [], [_no_classes(part, loose)]
+    empty = [
+        shown(name) + (f" ({_counted(others[name])})" if others[name] else "")
+        for name in part.tops()
+        if name not in classes
+    ]
+    if not empty:
+        return sorted(images), []
+    what = f"{part.where}: class folders without images: {listed(empty)}"
+    return sorted(images), [Finding("error", what, "fill or remove them")]
 
 
-def _check_classes(where: str, names: list[str], found: dict[str, list[tuple[str, str]]]) -> None:
-    for name in names:
+def _no_classes(part: Listing, loose: int) -> Finding:
+    if not loose:
+        return Finding("error", f"{part.where} has no images in class folders", _LAYOUTS)
+    what = f"{part.where} has no images in class folders, but {loose:,} outside of them"
+    remedy = "put those of each class into a folder of its own, such as cat/ and dog/"
+    return Finding("error", what, remedy)
+
+
+def _class_findings(listing: Listing, found: dict[str, list[tuple[str, str]]]) -> list[Finding]:
+    """Returns the class names that cannot be used, and the classes that differ between the parts."""
+    where, findings = listing.where, []
+    names = {part: {name for name, _ in images} for part, images in found.items()}
+    train = names.get("train", set())
+    for name in sorted(set().union(*names.values())):
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise DataError(f"{where}: class folder {shown(name)} is no UTF-8; rename it") from None
-    if len(names) == 1:
-        raise DataError(f"{where} has one class only ({shown(names[0])}), two are needed; {_LAYOUTS}")
-    for part, images in found.items():
-        strange = sorted({shown(name) for name, _ in images} - {shown(name) for name in names})
+            what = f"{where}: class folder {shown(name)} is no UTF-8"
+            findings.append(Finding("error", what, "rename it"))
+    if len(train) == 1:
+        what = f"{where} has one class only ({shown(*train)}), two are needed"
+        inner = {path.split("/")[1] for path in listing.folders if path.count("/") == 1}
+        remedy = (
+            f"give {where}/{shown(*train)} if its folders are the classes" if len(inner) > 1 else _LAYOUTS
+        )
+        findings.append(Finding("error", what, remedy))
+    for part in [part for part in names if train and part != "train"]:
+        strange = sorted(names[part] - train)
         if strange:
-            raise DataError(
-                f"{where}: classes in {part} but not in train: {', '.join(strange)}; "
-                "rename, remove, or add them to train"
-            )
+            hints = listed(f"{shown(name)}{nearest(name, train)}" for name in strange)
+            what = f"{where}: classes in {part} but not in train: {hints}"
+            findings.append(Finding("error", what, "rename, remove, or add them to train"))
+        lacking = sorted(train - names[part])
+        if lacking and names[part]:
+            what = f"classes in train but not in {part}: {listed(map(shown, lacking))}"
+            remedy = f"add images of them to {part}, else nothing there says how well they are known"
+            findings.append(Finding("warning", what, remedy))
+    return findings
 
 
-def _remarks(listing: Listing, parts: dict[str, str], unused: Counter[str]) -> tuple[str, ...]:
+def _unused_findings(unused: Unused) -> list[Finding]:
+    findings = []
+    for kind, paths in sorted(unused.items()):
+        what, ending = f"not used: {_counted(Counter({kind: len(paths)}))}", kind.rpartition(" ")[2]
+        places = tuple(shown(path) for path in sorted(paths))
+        if ending in _OTHER_PHOTOS:
+            findings.append(Finding("warning", what, "save them as JPEG or PNG, then they are used", places))
+        elif kind == _LOOSE:
+            findings.append(Finding("warning", what, "move them into the folder of their class", places))
+        elif kind == _NO_ENDING:
+            findings.append(Finding("info", what, "give them .jpg or .png if they are images", places))
+        else:
+            findings.append(Finding("info", what, "nothing, if they are no images", places))
+    return findings
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count:,} x {shown(kind)}" for kind, count in sorted(kinds.items()))
+
+
+def _remarks(listing: Listing, parts: dict[str, str], unused: Unused) -> tuple[str, ...]:
     lines = []
     if "" not in parts.values():
         beside = [top for top in listing.tops() if top not in parts.values()]
         if beside:
-            lines.append(f"{listing.where}: not used: folders {', '.join(shown(name) for name in beside)}")
+            lines.append(f"{listing.where}: not used: folders {listed(map(shown, beside))}")
     if unused:
-        kinds = ", ".join(f"{count} x {shown(kind)}" for kind, count in sorted(unused.items()))
-        lines.append(f"{listing.where}: not used: {kinds}")
+        kinds = Counter({kind: len(paths) for kind, paths in unused.items()})
+        photos = any(kind.rpartition(" ")[2] in _OTHER_PHOTOS for kind in kinds)
+        remedy = "; save photographs as JPEG or PNG to use them" if photos else ""
+        lines.append(f"{listing.where}: not used: {_counted(kinds)}{remedy}")
     return tuple(lines)

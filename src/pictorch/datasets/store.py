@@ -20,7 +20,7 @@ from pictorch.datasets.decoding import all_labels, decode_all, part_counts, stor
 from pictorch.datasets.places import cache_folder
 from pictorch.errors import CheckpointError, ResourceError
 
-STORE_VERSION = 1  # counted up whenever equal files would be decoded to other pixels
+STORE_VERSION = 2  # counted up whenever equal files would give other pixels or class names
 
 _IMAGES, _LABELS = "images.npy", "labels.npy"
 
@@ -55,6 +55,7 @@ def open_store(source: Source, image_size: int | None, progress: Progress) -> St
     """
     if source.stamp is None:
         with source.open() as contents:
+            contents.require_sound()
             store = _decode_to_memory(contents, image_size, progress)
     else:
         key = hashlib.sha256(f"{STORE_VERSION} {source.stamp} {image_size}".encode()).hexdigest()
@@ -90,12 +91,13 @@ def _build(source: Source, image_size: int | None, folder: Path, progress: Progr
             store = _cached(folder, progress)  # another process may have made it meanwhile
             if store is None:
                 with source.open() as contents:
+                    contents.require_sound()
                     _decode_to_folder(contents, image_size, folder, progress)
                 store = _cached(folder, progress)
                 assert store is not None, "what was just written can be read"
             return store
     except ResourceError as error:
-        raise ResourceError(f"{error}; XDG_CACHE_HOME can name another folder for the cache") from None
+        raise ResourceError(f"{error}, or let XDG_CACHE_HOME name another folder for the cache") from None
 
 
 @contextmanager
