@@ -1,11 +1,17 @@
 """The errors that a user can cause, each with the exit code of its kind.
 
-Every message is one line that says what is wrong, where, and what to do. Anything else that is
-raised is a bug of pictorch and leaves with exit code 1.
+Every message is one line that says what is wrong, where, and what to do; a command or option that
+mends it stands in backticks, ready to be typed. tests/messages provokes every one of them. Anything
+else that is raised is a bug of pictorch and leaves with exit code 1.
 """
 
 import difflib
+import shlex
 from collections.abc import Iterable
+from os import PathLike
+
+_MOST_LISTED = 20
+_LISTED_CHARACTERS = 90
 
 
 class UserError(Exception):
@@ -66,7 +72,7 @@ class MissingPartError(UserError):
     exit_code = 9
 
     def __init__(self, extra: str, module: str) -> None:
-        super().__init__(f"{module} is not installed; install it with: pip install 'pictorch[{extra}]'")
+        super().__init__(f"{module} is not installed; install it with `pip install 'pictorch[{extra}]'`")
 
 
 class StoppedError(UserError):
@@ -84,6 +90,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Returns the one line that refuses an unknown name and lists the known ones."""
+    """Returns the one line that refuses an unknown name and lists the known ones, of many the nearest."""
     names = sorted(known)
-    return f"unknown {kind} {name!r}{nearest(name, names)}; known: {', '.join(names)}"
+    near = nearest(name, names)
+    if len(names) > _MOST_LISTED:
+        names.sort(key=lambda each: -difflib.SequenceMatcher(None, name, each).ratio())
+    return f"unknown {kind} {name!r}{near}; known: {listed(names)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Returns the names with commas between them; of very many the first, and how many others."""
+    every = list(names)
+    few = every[:1]
+    while len(few) < len(every) and len(", ".join(few)) + len(every[len(few)]) < _LISTED_CHARACTERS:
+        few.append(every[len(few)])
+    return ", ".join(few) + (f" and {len(every) - len(few):,} others" if few != every else "")
+
+
+def unreadable(path: str | PathLike[str], error: OSError) -> str:
+    """Returns, to follow the name of a file or folder, why the system does not read it and what to do."""
+    allow = f"allow it with `chmod u+rX {shlex.quote(str(path))}`"
+    remedy = allow if isinstance(error, PermissionError) else "check the path and the disk"
+    return f"cannot be read ({error.strerror or error}); {remedy}"

@@ -73,7 +73,24 @@ class AugmentSection(Section):
 class ModelSection(Section):
     """The network."""
 
-    name: str = Field(description="a network that `pictorch models` lists")
+    name: str = Field(
+        description="a network that `pictorch models` lists, torchvision:NAME, or timm:NAME with the "
+        "timm extra"
+    )
+    stem: Literal["auto", "small", "standard"] = Field(
+        "auto",
+        description="first layers of a torchvision network that `pictorch models` lists: small keeps the "
+        "resolution of small images, standard is torchvision's; auto: small below 64 pixels",
+    )
+    activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"] | None = Field(
+        None, description="activation between the layers; null: the network's own"
+    )
+    init: Literal["default", "kaiming", "xavier", "dirac"] = Field(
+        "default",
+        description="first weights of convolutions and linear layers: kaiming normal, xavier uniform, "
+        "or dirac, where the first filters of a convolution pass their channels on; default: the "
+        "network's own",
+    )
     dropout: Fraction | None = Field(None, description="dropout share; null: the network's own")
     mean: Auto | Triple = Field(
         "auto", description="subtracted from each channel (0 to 1); auto: mean of the training images"
@@ -170,8 +187,15 @@ class TrainSection(Section):
     save_every_epochs: Annotated[int, Field(ge=1)] | None = Field(
         None, description="keep a checkpoint for good every so many epochs; null: best and last only"
     )
+    keep_checkpoints: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="how many of the checkpoints of save_every_epochs stay, the newest; null: all"
+    )
     save_every_minutes: Annotated[float, Field(gt=0)] | None = Field(
         10.0, description="also save `last` inside an epoch every so many minutes; null: at its end"
+    )
+    max_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="stop in good order, to be resumed, so many minutes after each start; null: never",
     )
     log_every_steps: int = Field(50, ge=1, description="steps between two recorded training losses")
 
@@ -190,20 +214,29 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        problems = []
-        if self.train.batch_size % self.train.accumulate:
-            problems.append(
-                f"train.accumulate: {self.train.accumulate} does not divide "
-                f"train.batch_size {self.train.batch_size}"
-            )
-        if self.train.early_stop_epochs and self.data.val_fraction == 0:
-            problems.append(
-                f"train.early_stop_epochs: {self.train.early_stop_epochs} needs validation images, "
-                "but data.val_fraction is 0"
-            )
+        problems = contradictions(self.data, self.train)
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+
+def contradictions(data: DataSection, train: TrainSection) -> list[str]:
+    """Returns a line for each pair of fields that do not fit together; required ones are not looked at."""
+    problems = []
+    if train.batch_size % train.accumulate:
+        problems.append(
+            f"train.accumulate: {train.accumulate} does not divide train.batch_size {train.batch_size}"
+        )
+    if train.early_stop_epochs and data.val_fraction == 0:
+        problems.append(
+            f"train.early_stop_epochs: {train.early_stop_epochs} needs validation images, "
+            "but data.val_fraction is 0"
+        )
+    if train.keep_checkpoints and train.save_every_epochs is None:
+        problems.append(
+            f"train.keep_checkpoints: {train.keep_checkpoints} needs train.save_every_epochs, which is null"
+        )
+    return problems
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -1,7 +1,7 @@
 """Recipes as YAML: found by name or path, overridden, checked as a whole, written, explained."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -52,12 +52,12 @@ def load_recipe(
     ref: RecipeRef,
     overrides: Overrides = (),
     *,
-    network_names: Iterable[str] | None = None,
+    network_problem: Callable[[str], str | None] | None = None,
 ) -> Recipe:
     """Returns the checked recipe behind a packaged name, a YAML file, a mapping or a Recipe.
 
     `overrides` are 'section.key=value' strings or ('section.key', value) pairs, or a mapping;
-    `network_names`, where given, are the values that model.name may have. Raises RecipeError with
+    `network_problem`, where given, returns the line that refuses a model.name. Raises RecipeError with
     one line for every problem there is.
     """
     values, origin = _read(ref)
@@ -68,8 +68,10 @@ def load_recipe(
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         problems += _explain(error)
-    if network_names is not None:
-        problems += _network_problems(values, network_names)
+    model = values.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    refusal = network_problem(name) if network_problem and isinstance(name, str) else None
+    problems += [refusal] if refusal else []
     if problems or recipe is None:
         raise RecipeError(*(f"{origin}: {problem}" for problem in problems))
     return recipe
@@ -207,15 +209,6 @@ def _unknown_keys(values: dict[str, Any]) -> list[str]:
                         f"known: {', '.join(known)}"
                     )
     return problems
-
-
-def _network_problems(values: dict[str, Any], network_names: Iterable[str]) -> list[str]:
-    model = values.get("model")
-    name = model.get("name") if isinstance(model, dict) else None
-    known = set(network_names)
-    if not isinstance(name, str) or name in known:
-        return []
-    return [f"model.name: {unknown('network', name, known)}"]
 
 
 def _explain(error: ValidationError) -> list[str]:

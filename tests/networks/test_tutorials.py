@@ -1,14 +1,10 @@
 """The tutorials' networks keep the tutorials' names and arithmetic."""
 
-import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from pictorch.images import InputSpec
-from pictorch.networks import build_network
-from pictorch.networks.tutorials import Cifar10Cnn, SimpleNet
-from pictorch.recipe import ModelSection
+from pictorch.networks.tutorials import Cifar10Cnn, LeNet, SimpleNet, SmallBnCnn
 
 
 def test_simple_net_keeps_the_tutorials_names_and_shapes() -> None:
@@ -24,7 +20,7 @@ def test_simple_net_keeps_the_tutorials_names_and_shapes() -> None:
 
 
 def test_cifar10_cnn_keeps_the_tutorials_names_and_shapes() -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in Cifar10Cnn(10, 32, 0.5).named_parameters()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in Cifar10Cnn(10, 32).named_parameters()}
     convolutions = {
         "features.0": (32, 3),
         "features.3": (32, 32),
@@ -50,15 +46,32 @@ def test_simple_net_is_two_convolutions_with_relu_and_pooling_and_a_linear_layer
     torch.testing.assert_close(network(images), expected)
 
 
-@pytest.mark.parametrize(("asked", "share"), [(None, 0.5), (0.0, 0.0), (0.25, 0.25)])
-def test_cifar10_cnns_dropout(asked: float | None, share: float) -> None:
-    spec = InputSpec(stored_size=8, image_size=8)
-    classifier = build_network(ModelSection(name="cifar10_cnn", dropout=asked), 10, spec)
-    assert [module.p for module in classifier.modules() if isinstance(module, nn.Dropout)] == [share]
+def test_lenet_keeps_the_tutorials_names_and_shapes() -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in LeNet(10, 32).named_parameters()}
+    assert {name: shape for name, shape in shapes.items() if name.endswith("weight")} == {
+        "conv1.weight": (6, 3, 5, 5),
+        "conv2.weight": (16, 6, 5, 5),
+        "fc1.weight": (120, 400),
+        "fc2.weight": (84, 120),
+        "fc3.weight": (10, 84),
+    }
+
+
+def test_small_bn_cnn_keeps_the_tutorials_names_and_shapes() -> None:
+    state = {name: tuple(tensor.shape) for name, tensor in SmallBnCnn(10, 32).state_dict().items()}
+    assert {name: shape for name, shape in state.items() if name.endswith("weight")} == {
+        "conv1.weight": (6, 3, 3, 3),
+        "bn1.weight": (6,),
+        "conv2.weight": (16, 6, 3, 3),
+        "bn2.weight": (16,),
+        "linear1.weight": (120, 576),
+        "linear2.weight": (84, 120),
+        "out.weight": (10, 84),
+    }
 
 
 def test_dropout_acts_in_training_only() -> None:
-    network = Cifar10Cnn(10, 8, 0.5)
+    network = Cifar10Cnn(10, 8)
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def logits(seed: int) -> Tensor:

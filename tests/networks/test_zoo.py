@@ -7,6 +7,7 @@ After a wanted change: `python tests/networks/test_zoo.py`, which rewrites tests
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pictorch.errors import RecipeError
+from pictorch.errors import MissingPartError, RecipeError
 from pictorch.images import InputSpec
 from pictorch.networks import NETWORKS, Classifier, build_network
 from pictorch.networks import zoo as zoo_module
@@ -54,11 +55,22 @@ def test_golden(name: str) -> None:
 
 
 def test_the_golden_file_names_every_network() -> None:
-    assert json.loads(GOLDEN.read_text()).keys() == NETWORKS.keys()
+    assert json.loads(GOLDEN.read_text()).keys() == set(NETWORKS)
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("simple_net", 25_578), ("cifar10_cnn", 2_168_746), ("resnet18", 11_173_962)]
+    ("name", "count"),
+    [
+        ("lenet", 62_006),
+        ("simple_net", 25_578),
+        ("small_bn_cnn", 81_346),
+        ("cifar10_cnn", 2_168_746),
+        ("resnet18", 11_173_962),
+        ("resnet34", 21_282_122),
+        ("mobilenet_v2", 2_236_682),
+        ("efficientnet_b0", 4_020_358),
+        ("vgg11_bn", 9_231_114),
+    ],
 )
 def test_the_counts_of_the_tutorials(name: str, count: int) -> None:
     assert parameters(build_network(ModelSection(name=name), 10, CIFAR)) == count
@@ -119,18 +131,63 @@ def test_unknown_networks_are_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["simple_net", "resnet18"])
-def test_dropout_is_refused_where_there_is_none(name: str) -> None:
-    message = r"^model\.dropout = 0\.1: this network has no dropout; leave it out$"
-    with pytest.raises(RecipeError, match=message):
-        build_network(ModelSection(name=name, dropout=0.1), 10, CIFAR)
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Net", "lenet"),
+        ("ImageClassification", "small_bn_cnn"),
+        ("SimpleNet", "simple_net"),
+        ("alex", "alexnet"),
+    ],
+)
+def test_the_tutorials_own_names_lead_to_ours(theirs: str, ours: str) -> None:
+    with pytest.raises(RecipeError, match=f"^model.name: the tutorials' {theirs} is {ours} here$"):
+        build_network(ModelSection(name=theirs), 10, CIFAR)
+
+
+@pytest.mark.parametrize("name", ["torchvision:shufflenet_v2_x0_5", "torchvision:googlenet"])
+def test_any_classification_network_of_torchvision_can_be_named(name: str) -> None:
+    spec = InputSpec(stored_size=32, image_size=64)
+    classifier = build_network(ModelSection(name=name), 7, spec)
+    assert classifier(torch.zeros((2, 32, 32, 3), dtype=torch.uint8)).shape == (2, 7)
+
+
+def test_a_vision_transformer_follows_the_image_size() -> None:
+    spec = InputSpec(stored_size=32, image_size=64)
+    classifier = build_network(ModelSection(name="torchvision:vit_b_32"), 3, spec)
+    assert classifier.eval()(torch.zeros((1, 32, 32, 3), dtype=torch.uint8)).shape == (1, 3)
+
+
+def test_timm_without_timm_names_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingPartError, match=r"pip install 'pictorch\[timm\]'"):
+        build_network(ModelSection(name="timm:resnet18"), 10, CIFAR)
+
+
+def test_networks_of_timm_follow_classes_and_size() -> None:
+    pytest.importorskip("timm", reason="the timm extra is not installed")
+    for name in ("timm:vit_tiny_patch16_224", "timm:resnet10t"):
+        classifier = build_network(ModelSection(name=name), 3, InputSpec(stored_size=32, image_size=64))
+        assert classifier.eval()(torch.zeros((1, 32, 32, 3), dtype=torch.uint8)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", ["torchvision:resnet", "timm:vit_tiny"])
+def test_unknown_names_of_a_zoo_are_refused_with_the_nearest(name: str) -> None:
+    if name.startswith("timm"):
+        pytest.importorskip("timm", reason="the timm extra is not installed")
+    zoo, _, network = name.partition(":")
+    with pytest.raises(RecipeError) as caught:
+        build_network(ModelSection(name=name), 10, CIFAR)
+    message = str(caught.value)
+    assert message.startswith(f"model.name: unknown {zoo} network '{network}' (did you mean ")
+    assert len(message) < 250
 
 
 def test_a_network_with_another_output_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = lambda classes, size, dropout: nn.Sequential(nn.Flatten(), nn.Linear(3 * size * size, 9))  # noqa: E731
-    monkeypatch.setitem(zoo_module.NETWORKS, "wrong", wrong)
+    wrong = lambda classes, size: nn.Sequential(nn.Flatten(), nn.Linear(3 * size * size, 9))  # noqa: E731
+    monkeypatch.setitem(zoo_module._SIZED_NETWORKS, "simple_net", wrong)
     with pytest.raises(RecipeError, match=r"gives an output of shape \(2, 9\) for 2 images, not \(2, 10\)"):
-        build_network(ModelSection(name="wrong"), 10, CIFAR)
+        build_network(ModelSection(name="simple_net"), 10, CIFAR)
 
 
 if __name__ == "__main__":

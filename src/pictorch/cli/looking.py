@@ -46,6 +46,9 @@ def _models(args: argparse.Namespace) -> None:
         return print_json({"models": summaries})
     if args.name is None:
         for row in summaries:
+            if row["parameters"] is None:
+                print(f"{row['name']:<16} takes larger images only")
+                continue
             print(
                 f"{row['name']:<16} {row['parameters']:>12,} parameters "
                 f"{row['multiply_adds'] / 1e6:>10,.1f} M multiply-adds"

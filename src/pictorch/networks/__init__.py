@@ -1,6 +1,6 @@
 """Networks: architecture only, each a function that a dict names."""
 
 from pictorch.networks.classifier import Classifier
-from pictorch.networks.zoo import NETWORKS, build_network
+from pictorch.networks.zoo import NETWORKS, build_network, name_problem
 
-__all__ = ["NETWORKS", "Classifier", "build_network"]
+__all__ = ["NETWORKS", "Classifier", "build_network", "name_problem"]

@@ -2,47 +2,71 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
-from pictorch.errors import RecipeError, unknown
+from pictorch.errors import MissingPartError, RecipeError, unknown
 from pictorch.images import InputSpec
 from pictorch.networks.classifier import Classifier
-from pictorch.networks.resnet import resnet18
-from pictorch.networks.tutorials import Cifar10Cnn, SimpleNet
+from pictorch.networks.options import apply_options
+from pictorch.networks.stemmed import STEMMED_NETWORKS
+from pictorch.networks.tutorials import Cifar10Cnn, LeNet, SimpleNet, SmallBnCnn
 from pictorch.recipe import ModelSection
 
-# num_classes, image_size in pixels, dropout (None: the network's own)
-Builder = Callable[[int, int, float | None], nn.Module]
+SMALL_IMAGE_SIDE = 64
 
-NETWORKS: dict[str, Builder] = {
-    "simple_net": lambda classes, size, dropout: SimpleNet(classes, size, **_none(dropout)),
-    "cifar10_cnn": lambda classes, size, dropout: Cifar10Cnn(
-        classes, size, 0.5 if dropout is None else dropout
-    ),
-    "resnet18": lambda classes, size, dropout: resnet18(classes, size, **_none(dropout)),
+# num_classes, image_size in pixels
+_SIZED_NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
+    "cifar10_cnn": Cifar10Cnn,
+    "lenet": LeNet,
+    "simple_net": SimpleNet,
+    "small_bn_cnn": SmallBnCnn,
 }
+NETWORKS = tuple(sorted([*_SIZED_NETWORKS, *STEMMED_NETWORKS]))
+
+# What the tutorials call their networks in their own code.
+_TUTORIALS_NAMES = {
+    "Net": "lenet",
+    "SimpleNet": "simple_net",
+    "ImageClassification": "small_bn_cnn",
+    "CIFAR10CNN": "cifar10_cnn",
+    "alex": "alexnet",
+}
+_ZOOS = ("torchvision", "timm")
+
+
+def name_problem(name: str) -> str | None:
+    """Returns the line that refuses a network's name, None where there is such a network."""
+    zoo, colon, _ = name.partition(":")
+    if name in NETWORKS or (colon and zoo in _ZOOS):
+        return None
+    if name in _TUTORIALS_NAMES:
+        return f"model.name: the tutorials' {name} is {_TUTORIALS_NAMES[name]} here"
+    return f"model.name: {unknown('network', name, [*NETWORKS, 'torchvision:NAME', 'timm:NAME'])}"
 
 
 def build_network(model: ModelSection, num_classes: int, input_spec: InputSpec) -> Classifier:
     """Returns the classifier that a recipe names, with fresh weights from torch's generator.
 
-    A dummy batch goes through it first; raises RecipeError when the name is unknown, or the network
-    cannot take the images or gives something else than (N, num_classes) logits.
+    A dummy batch goes through it first; raises RecipeError when the name is unknown, an option does not
+    fit, or the network cannot take the images or gives something else than (N, num_classes) logits.
     """
-    if model.name not in NETWORKS:
-        raise RecipeError(f"model.name: {unknown('network', model.name, NETWORKS)}")
+    problem = name_problem(model.name)
+    if problem:
+        raise RecipeError(problem)
     try:
         with warnings.catch_warnings():  # images too small for a network are refused below
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-            network = NETWORKS[model.name](num_classes, input_spec.image_size, model.dropout)
+            network = _bare_network(model, num_classes, input_spec.image_size)
+        apply_options(network, model)
         classifier = Classifier(network, input_spec, num_classes).eval()
         side = input_spec.stored_size
         with torch.inference_mode():
             logits = classifier(torch.zeros((2, side, side, 3), dtype=torch.uint8))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RecipeError(
             f"model.name: {model.name} cannot take images of {input_spec.image_size} pixels "
             f"({reason}); set data.image_size"
@@ -55,8 +79,42 @@ def build_network(model: ModelSection, num_classes: int, input_spec: InputSpec) 
     return classifier.train()
 
 
-def _none(dropout: float | None) -> dict[str, float]:
-    """Refuses a dropout share for networks that have no dropout."""
-    if dropout is not None:
-        raise RecipeError(f"model.dropout = {dropout}: this network has no dropout; leave it out")
-    return {}
+def _bare_network(model: ModelSection, num_classes: int, image_size: int) -> nn.Module:
+    if model.name in STEMMED_NETWORKS:
+        small = image_size < SMALL_IMAGE_SIDE if model.stem == "auto" else model.stem == "small"
+        return STEMMED_NETWORKS[model.name](num_classes, small)
+    if model.stem != "auto":
+        raise RecipeError(f"model.stem: {model.name} has one stem only; leave out {model.stem}")
+    if model.name in _SIZED_NETWORKS:
+        return _SIZED_NETWORKS[model.name](num_classes, image_size)
+    zoo, _, name = model.name.partition(":")
+    return {"torchvision": _from_torchvision, "timm": _from_timm}[zoo](name, num_classes, image_size)
+
+
+def _from_torchvision(name: str, num_classes: int, image_size: int) -> nn.Module:
+    """Returns a classification network of torchvision without weights."""
+    import torchvision.models
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        raise RecipeError(f"model.name: {unknown('torchvision network', name, names)}")
+    options: dict[str, Any] = {"image_size": image_size} if name.startswith("vit_") else {}
+    if name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return network
+
+
+def _from_timm(name: str, num_classes: int, image_size: int) -> nn.Module:
+    """Returns a network of timm without weights; its image size follows where timm lets it."""
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingPartError("timm", "timm") from None
+    if not timm.is_model(name):
+        raise RecipeError(f"model.name: {unknown('timm network', name, timm.list_models())}")
+    try:
+        network = timm.create_model(name, num_classes=num_classes, img_size=image_size)
+    except TypeError:  # networks of convolutions take any size and refuse to be told one
+        network = timm.create_model(name, num_classes=num_classes)
+    return network

@@ -1,6 +1,6 @@
 """The public door of training: a new run from a recipe, or an old one that goes on."""
 
-import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,14 +9,15 @@ from pictorch.datasets.augment import check_fits
 from pictorch.datasets.sources import SOURCES
 from pictorch.datasets.splits import describe_splits
 from pictorch.errors import DataError, RecipeError
-from pictorch.networks import NETWORKS, build_network
+from pictorch.networks import build_network, name_problem
 from pictorch.networks.summary import summarize
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
-from pictorch.training.console import Console
+from pictorch.training.console import Console, command_line
 from pictorch.training.environment import describe_environment, inexactness
-from pictorch.training.loop import FitResult, fit, fit_result
+from pictorch.training.loop import fit
+from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
 
@@ -40,24 +41,25 @@ def train(
     `data` (where the same images lie now) and `epochs` (the new total) may be given. The result
     names the run folder. Raises UserErrors, each with the exit code of the command line.
     """
-    console = console or Console()
-    console.start_log()
+    console, started = console or Console(), time.monotonic()
     if resume is not None:
         forbidden = {"recipe": recipe, "out": out, "set": set or None, "seed": seed, "device": device}
         given = [name for name, value in forbidden.items() if value is not None]
         if given:
             raise RecipeError(f"--resume takes the run's own recipe; leave out: {', '.join(given)}")
-        return _resume(RunFolder.open(resume), data, epochs, console)
+        with console.recorded():
+            return _resume(RunFolder.open(resume), data, epochs, console, started)
     if recipe is None:
         raise RecipeError("name a recipe or --resume RUN; `pictorch recipes` lists the packaged ones")
     source = None if data is None else str(data)
     flags = {"data.source": source, "train.seed": seed, "train.device": device, "train.epochs": epochs}
     changes = list(set.items()) if isinstance(set, Mapping) else list(set)
     changes += [(path, value) for path, value in flags.items() if value is not None]
-    return _start(load_recipe(recipe, changes, network_names=NETWORKS), out, console)
+    with console.recorded():
+        return _start(load_recipe(recipe, changes, network_problem=name_problem), out, console, started)
 
 
-def _start(recipe: Recipe, out: str | Path | None, console: Console) -> FitResult:
+def _start(recipe: Recipe, out: str | Path | None, console: Console, started: float) -> FitResult:
     runtime = resolve_runtime(recipe.train)
     recipe = _with_absolute_source(recipe)
     splits = load_splits(recipe.data, console.line)
@@ -67,7 +69,7 @@ def _start(recipe: Recipe, out: str | Path | None, console: Console) -> FitResul
     with run.lock():
         run.begin(
             recipe,
-            command=_command(),
+            command=command_line(),
             network=summarize(network, recipe.model.name),
             environment=describe_environment(runtime),
             data=describe_splits(splits, recipe.data.source),
@@ -76,10 +78,14 @@ def _start(recipe: Recipe, out: str | Path | None, console: Console) -> FitResul
         console.keep_log(run.log_path)
         for line in _opening_lines(recipe, splits, run):
             console.line(line)
-        return fit(recipe, splits, run, console=console)
+        for field, choice in runtime.choices.items():
+            console.detail(f"        {field} {choice.value}: {choice.reason}")
+        return fit(recipe, splits, run, console=console, started=started)
 
 
-def _resume(run: RunFolder, data: str | Path | None, epochs: int | None, console: Console) -> FitResult:
+def _resume(
+    run: RunFolder, data: str | Path | None, epochs: int | None, console: Console, started: float
+) -> FitResult:
     with run.lock():
         recipe = run.recipe()
         console.keep_log(run.log_path)
@@ -101,7 +107,7 @@ def _resume(run: RunFolder, data: str | Path | None, epochs: int | None, console
                 f"added epochs {added.first_epoch + 1} to {added.end_epoch}, whose rate falls from "
                 f"{ADDED_PEAK_FACTOR:g} of the peak to 0"
             )
-        return fit(recipe, splits, run, console=console)
+        return fit(recipe, splits, run, console=console, started=started)
 
 
 def check_same_data(run: RunFolder, splits: Splits) -> None:
@@ -130,12 +136,6 @@ def _with_absolute_source(recipe: Recipe) -> Recipe:
         return recipe
     data = recipe.data.model_copy(update={"source": str(source.resolve())})
     return recipe.model_copy(update={"data": data})
-
-
-def _command() -> list[str]:
-    """Returns the command line without the folder that the program lies in."""
-    program = Path(sys.argv[0]).name
-    return ["pictorch" if program == "__main__.py" else program, *sys.argv[1:]]
 
 
 def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder) -> list[str]:
