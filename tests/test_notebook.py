@@ -117,6 +117,9 @@ def test_a_bundle_shows_what_it_knows(tmp_path: Path) -> None:
     assert "50.00 % (95 % 40.00–60.00 %, n = 96)" in cells
     assert ", ".join(names) in cells
     assert "val accuracy" not in cells
+    assert "bundle.json, golden.npz, model.onnx" in " ".join(
+        Page(pictorch.verify(bundle.path)._repr_html_()).cells
+    )
 
 
 def test_rows_stay_a_list() -> None:

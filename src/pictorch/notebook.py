@@ -12,7 +12,7 @@ from pictorch.markup import Content, Markup, element, table
 
 _STYLE = (
     ".pictorch{max-width:56rem}.pictorch table{border-collapse:collapse;margin:.4em 0}"
-    ".pictorch th{text-align:left;font-weight:600}.pictorch td{text-align:left}"
+    ".pictorch th,.pictorch td{text-align:left;padding:.1em .9em .1em 0}.pictorch th{font-weight:600}"
     ".pictorch .number{text-align:right;font-variant-numeric:tabular-nums}"
     ".pictorch .box{max-height:24em;overflow:auto}"
     ".pictorch .side{display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start}"
@@ -99,7 +99,7 @@ def _bar(name: str, fraction: float) -> Markup:
     return element(
         "tr",
         element("th", name, scope="row"),
-        element("td", element("div", style=style)),
+        element("td", element("div", style=style), width=120),
         element("td", formats.percent(fraction), class_="number"),
     )
 

@@ -15,7 +15,7 @@ from pictorch import durable, notebook
 from pictorch.bundle import Bundle, is_bundle, open_bundle
 from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.images import decode_image, fit_pixels, shorter_side, shown
-from pictorch.markup import Markup, element, group
+from pictorch.markup import Markup, element
 from pictorch.run_folder import RunFolder
 
 ImageInput = str | Path | bytes | NDArray[np.uint8]
@@ -55,8 +55,9 @@ class Predictions(list[Prediction]):
     """The predictions of several images: a list, which a notebook shows with the pictures."""
 
     def _repr_html_(self) -> str:
-        answers = (group(element("p", name), body) for name, body in map(_shown_answer, self[:_MOST_SHOWN]))
-        return notebook.card(f"Predictions for {len(self):,} images", *answers)
+        shown_ones = map(_shown_answer, self[:_MOST_SHOWN])
+        answers = (element("div", element("p", name), body) for name, body in shown_ones)
+        return notebook.card(f"Predictions for {len(self):,} images", notebook.side_by_side(*answers))
 
 
 class Predictor:
@@ -113,6 +114,15 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """Returns the record as `verify --json` prints it."""
         return {**vars(self), "files": list(self.files), "class_names": list(self.class_names)}
+
+    def _repr_html_(self) -> str:
+        found = {
+            "bundle": self.bundle,
+            "golden samples replayed": self.golden_n,
+            "largest difference": f"{self.largest_difference:.1e}",
+            "files with the right hash": ", ".join(self.files),
+        }
+        return notebook.card("Whole, and answers as it did when it was made", notebook.facts(found))
 
 
 def verify(bundle: str | Path) -> Verification:
