@@ -64,7 +64,10 @@ def truncate(path: Path, size_bytes: int) -> None:
     """Cuts a file back to its first `size_bytes` bytes; raises CheckpointError when it is shorter."""
     present_bytes = path.stat().st_size if path.exists() else 0
     if present_bytes < size_bytes:
-        raise CheckpointError(f"{path} is shorter than the checkpoint says; it was changed by hand")
+        raise CheckpointError(
+            f"{path} is shorter than its checkpoint says: it was changed by hand; put it back from a copy, "
+            "or train again into a new --out"
+        )
     if present_bytes == size_bytes:
         return
     with explained(path), path.open("r+b") as file:

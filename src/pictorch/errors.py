@@ -107,8 +107,8 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(few) + (f" and {len(every) - len(few):,} others" if few != every else "")
 
 
-def unreadable(path: str | PathLike[str], error: OSError) -> str:
+def unreadable(path: str | PathLike[str], error: Exception) -> str:
     """Returns, to follow the name of a file or folder, why the system does not read it and what to do."""
     allow = f"allow it with `chmod u+rX {shlex.quote(str(path))}`"
     remedy = allow if isinstance(error, PermissionError) else "check the path and the disk"
-    return f"cannot be read ({error.strerror or error}); {remedy}"
+    return f"cannot be read ({getattr(error, 'strerror', None) or error}); {remedy}"

@@ -1,6 +1,7 @@
 """The predictor: images of any size in, class probabilities out, from a bundle and without torch."""
 
 import io
+import shlex
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from PIL import Image
 
 from pictorch import durable, notebook
 from pictorch.bundle import Bundle, is_bundle, open_bundle
-from pictorch.errors import CheckpointError, DataError, RecipeError
+from pictorch.errors import CheckpointError, DataError, RecipeError, unreadable
 from pictorch.images import decode_image, fit_pixels, shorter_side, shown
 from pictorch.markup import Markup, element
 from pictorch.run_folder import RunFolder
@@ -162,7 +163,9 @@ def _bundle_path(source: Path) -> Path:
         return source
     path = RunFolder.open(source).bundle_path
     if not durable.exists(path):
-        raise CheckpointError(f"{source} has no bundle yet; make it with: pictorch export {source}")
+        raise CheckpointError(
+            f"{source} has no bundle yet; make it with `pictorch export {shlex.quote(str(source))}`"
+        )
     return path
 
 
@@ -199,12 +202,19 @@ def _pixels(image: ImageInput, size: int, name: str) -> NDArray[np.uint8]:
         try:
             data = Path(image).read_bytes()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"{shown(name)} cannot be read ({reason})") from None
+            raise DataError(f"{shown(name)} {unreadable(name, error)}") from None
         return decode_image(data, size, name)
     if not _is_rgb(image):
-        raise DataError(f"{name} is not a path, the bytes of a file or a uint8 array (height, width, 3)")
+        raise DataError(
+            f"{name} is {_in_words(image)}; give a path, bytes or a uint8 array (height, width, 3)"
+        )
     return fit_pixels(image, size).pixels
+
+
+def _in_words(image: Any) -> str:
+    if isinstance(image, np.ndarray):
+        return f"an array of {image.dtype} and shape {image.shape}"
+    return f"a {type(image).__name__}"
 
 
 def _is_rgb(image: Any) -> bool:

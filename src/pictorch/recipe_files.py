@@ -9,13 +9,14 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from pictorch.errors import RecipeError, nearest, unknown
+from pictorch.errors import RecipeError, listed, nearest, unknown, unreadable
 from pictorch.recipe import SECTIONS, Recipe, default_of
 
 RecipeRef = str | Path | Recipe | Mapping[str, Any]
 Overrides = Iterable[str | tuple[str, Any]] | Mapping[str, Any]
 
 _LARGEST_BYTES = 1_000_000
+_LONGEST_SHOWN = 60
 
 
 class _Loader(yaml.SafeLoader):
@@ -23,13 +24,13 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed in a recipe")
+            raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            raise yaml.YAMLError(f"a key stands twice (line {node.start_mark.line + 1})")
+            raise yaml.YAMLError(f"a key stands twice below line {node.start_mark.line + 1}")
         return mapping
 
 
@@ -138,26 +139,39 @@ def _read(ref: RecipeRef) -> tuple[dict[str, Any], str]:
     path = Path(ref)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
-            raise RecipeError(f"recipe file {path} does not exist; `pictorch recipes` lists packaged ones")
+            raise RecipeError(f"{path} is no recipe file; `pictorch recipes` lists the packaged ones")
         text, name = _read_text(path), path.stem
     else:
         text, name = _packaged_text(str(ref)), str(ref)
     try:
         values = yaml.load(text, _Loader)  # noqa: S506 - a subclass of the safe loader
     except _NOT_YAML as error:
-        raise RecipeError(f"{ref}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise RecipeError(f"{ref} is not readable as YAML ({_fault(error)}); mend it there") from None
     if not isinstance(values, dict):
-        raise RecipeError(f"{ref}: a recipe is a mapping of sections ({', '.join(SECTIONS)})")
+        raise RecipeError(
+            f"{ref} is no recipe: that is a mapping of sections ({', '.join(SECTIONS)}); "
+            "`pictorch recipes digits` shows one"
+        )
     return {"name": name, **values}, str(ref)
 
 
 def _read_text(path: Path) -> str:
-    if path.stat().st_size > _LARGEST_BYTES:
-        raise RecipeError(f"{path}: {path.stat().st_size} bytes are too many for a recipe")
+    size_bytes = path.stat().st_size
+    if size_bytes > _LARGEST_BYTES:
+        raise RecipeError(f"{path} has {size_bytes:,} bytes, a recipe {_LARGEST_BYTES:,} at most; shorten it")
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError:
-        raise RecipeError(f"{path}: not a text file in UTF-8") from None
+        raise RecipeError(f"{path} is no text in UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise RecipeError(f"{path} {unreadable(path, error)}") from None
+
+
+def _fault(error: Exception) -> str:
+    """Returns what is wrong with a YAML text and in which line, without the parser's own narration."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())[:100]
 
 
 def _packaged_text(name: str) -> str:
@@ -180,7 +194,7 @@ def _override(values: dict[str, Any], overrides: Overrides) -> list[str]:
         try:
             pairs.append((path.strip(), yaml.load(text, _Loader)))  # noqa: S506
         except _NOT_YAML:
-            problems.append(f"--set {change}: {text!r} is not a YAML value")
+            problems.append(f"--set {change}: {text!r} is not a YAML value; put it in quotes")
     for path, value in pairs:
         section, dot, key = path.partition(".")
         if not dot or not isinstance(values.setdefault(section, {}), dict):
@@ -205,8 +219,8 @@ def _unknown_keys(values: dict[str, Any]) -> list[str]:
             for key in content:
                 if key not in known:
                     problems.append(
-                        f"{section}.{key} = {content[key]!r}: unknown key{nearest(str(key), known)}; "
-                        f"known: {', '.join(known)}"
+                        f"{section}.{key} = {_short(content[key])}: unknown key{nearest(str(key), known)}; "
+                        f"known: {listed(known)}"
                     )
     return problems
 
@@ -223,14 +237,19 @@ def _explain(error: ValidationError) -> list[str]:
         if not path:
             problems += message.splitlines()
         elif detail["type"] == "missing" and len(detail["loc"]) <= 2:
-            problems.append(f"{path}: required, but not given")
+            problems.append(f"{path}: required, but not given; add `--set {path}=VALUE`")
         else:
             _, demands = wrong.setdefault(path, (detail["input"], []))
             demands.append(f"{message[0].lower()}{message[1:]}")
     for path, (value, demands) in wrong.items():
         near = nearest(value, _choices(path)) if isinstance(value, str) else ""
-        problems.append(f"{path} = {value!r}: {' or '.join(dict.fromkeys(demands))}{near}")
+        problems.append(f"{path} = {_short(value)}: {' or '.join(dict.fromkeys(demands))}{near}")
     return problems
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _choices(path: str) -> list[str]:

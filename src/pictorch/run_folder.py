@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pictorch import durable, notebook
-from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown
+from pictorch.errors import CheckpointError, RecipeError, RunInUseError, listed, unknown, unreadable
 from pictorch.formats import count, decimal, percent
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import dump_recipe, load_recipe
@@ -28,6 +29,7 @@ BEST, LAST = "best", "last"
 
 # What a start that was killed before run.json leaves behind.
 _BEGUN = {"run.lock", "recipe.yaml", "environment.json", "data.json"}
+_PUT_BACK = "put the file back from a copy, or train again into a new --out"
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,10 @@ class RunFolder:
             with durable.explained(path):
                 path.mkdir(parents=True, exist_ok=True)
                 if any(entry.name not in _BEGUN and entry.name[0] != "." for entry in path.iterdir()):
+                    is_run = (path / "run.json").is_file()
+                    go_on = f"go on with `pictorch train --resume {shlex.quote(str(path))}` or "
                     raise RecipeError(
-                        f"{path} is not empty; go on with `pictorch train --resume {path}` "
-                        "or choose another --out"
+                        f"--out {path} is not empty; {go_on if is_run else ''}choose another --out"
                     )
             return cls(path)
         parent = Path("runs")
@@ -143,12 +146,15 @@ class RunFolder:
         """Returns the run at `path`; raises CheckpointError when there is none or it is newer."""
         run = cls(Path(path))
         if not run._file("run.json").is_file():
-            raise CheckpointError(f"{path} is not a run folder (it has no run.json)")
-        schema = run.facts().get("schema")
+            reason = "it has no run.json" if run.path.exists() else "it does not exist"
+            raise CheckpointError(
+                f"{path} is not a run folder ({reason}); give one that `pictorch train` made"
+            )
+        schema = run.facts()["schema"]
         if not isinstance(schema, int) or schema > SCHEMA:
             raise CheckpointError(
                 f"{path} was written by a newer pictorch (schema {schema}, this one reads {SCHEMA}); "
-                "upgrade with: pip install -U pictorch"
+                "upgrade with `pip install -U pictorch`"
             )
         return run
 
@@ -196,7 +202,7 @@ class RunFolder:
 
     def facts(self) -> dict[str, Any]:
         """Returns run.json: schema, command, network (layer table), segments, finished_epoch."""
-        return self._read_json("run.json")
+        return self._read_json("run.json", "schema", "segments", "network", "finished_epoch")
 
     def write_segments(self, segments: list[dict[str, Any]]) -> None:
         """Records the training segments, one more than before, which makes the run unfinished."""
@@ -222,7 +228,7 @@ class RunFolder:
 
     def data(self) -> dict[str, Any]:
         """Returns data.json: source, fingerprint, class names, counts, input, test openings."""
-        return self._read_json("data.json")
+        return self._read_json("data.json", "fingerprint", "class_names", "counts", "input", "test_openings")
 
     def count_test_opening(self) -> int:
         """Adds one to the openings of the test set and returns their number."""
@@ -279,7 +285,14 @@ class RunFolder:
         """Returns the stored evaluation of a split, None where it was not made."""
         if not self._file(f"evaluation/{split}.json").exists():
             return None
-        return Evaluation.from_json(self._read_json(f"evaluation/{split}.json"))
+        record = self._read_json(f"evaluation/{split}.json")
+        try:
+            return Evaluation.from_json(record)
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError(
+                f"{self._file(f'evaluation/{split}.json')} is not what pictorch wrote; make it again with "
+                f"`pictorch evaluate {shlex.quote(str(self.path))} --split {split}`"
+            ) from None
 
     def evaluation_arrays(self, split: str) -> dict[str, NDArray[Any]]:
         """Returns logits, labels and mistakes of a split, none where it was not evaluated."""
@@ -300,7 +313,8 @@ class RunFolder:
         names = self.checkpoints()
         if not names:
             raise CheckpointError(
-                f"{self.path} has no checkpoint yet; go on with: pictorch train --resume {self.path}"
+                f"{self.path} has no checkpoint yet; make one with "
+                f"`pictorch train --resume {shlex.quote(str(self.path))}`"
             )
         if asked is None:
             return names[0]
@@ -335,13 +349,17 @@ class RunFolder:
     def _file(self, name: str) -> Path:
         return self.path / name
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def _read_json(self, name: str, *keys: str) -> dict[str, Any]:
+        path = self._file(name)
         try:
-            value = json.loads(self._file(name).read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self._file(name)} cannot be read: {error}") from None
-        if not isinstance(value, dict):
-            raise CheckpointError(f"{self._file(name)} is not what pictorch wrote")
+            value = json.loads(path.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{path} {unreadable(path, error)}") from None
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
+        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+        if missing or not isinstance(value, dict):
+            raise CheckpointError(f"{path} is not what pictorch wrote (no {listed(missing)}); {_PUT_BACK}")
         return value
 
     def _read_lines(self, name: str) -> list[dict[str, Any]]:
@@ -352,7 +370,7 @@ class RunFolder:
         try:
             return [json.loads(line) for line in whole.splitlines()]
         except ValueError as error:
-            raise CheckpointError(f"{path} is damaged: {error}") from None
+            raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
 
     def _read_npz(self, name: str) -> dict[str, NDArray[Any]]:
         path = self._file(name)
@@ -362,7 +380,9 @@ class RunFolder:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise CheckpointError(f"{path} is damaged: {error}") from None
+            raise CheckpointError(
+                f"{path} is damaged ({error}); remove it, the rest can do without"
+            ) from None
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -158,9 +158,6 @@ def test_the_store_is_left_alone() -> None:
 
 def test_what_cannot_be_batched_is_refused() -> None:
     chosen = image_set()
-    empty = ImageSet(chosen.images, chosen.labels, chosen.indices[:0])
-    with pytest.raises(RecipeError, match="no images are left for training"):
-        batches(empty)
     with pytest.raises(RecipeError, match=r"augment\.crop_padding: 6 needs images larger than 6 pixels"):
         batches(chosen, AugmentSection(crop_padding=6))
 

@@ -134,7 +134,9 @@ class Bundle:
             or probabilities.shape != (len(images), len(self.class_names))
             or not len(images)
         ):
-            raise CheckpointError(f"{self.path}/{GOLDEN} does not fit the bundle's input and classes")
+            raise CheckpointError(
+                f"{self.path}/{GOLDEN} does not fit the bundle's input and classes; {AGAIN}"
+            )
         return images, probabilities
 
     def replay(self, model: OnnxModel) -> Agreement:
@@ -144,7 +146,7 @@ class Bundle:
         if not agreement.ok:
             raise CheckpointError(
                 f"{self.path} gives other answers here than where it was made ({agreement.in_words()}); "
-                "do not use it on this machine"
+                "make it again on this machine with `pictorch export RUN`"
             )
         return agreement
 
@@ -155,14 +157,16 @@ def open_bundle(path: str | Path) -> Bundle:
     source = bundle_source(_standing(asked))
     names = source.names()
     if MANIFEST not in names:
-        raise CheckpointError(f"{asked} is not a bundle (it has no {MANIFEST})")
+        raise CheckpointError(f"{asked} is not a bundle (it has no {MANIFEST}); {AGAIN}")
     raw = source.read(MANIFEST, _LARGEST_MANIFEST_BYTES)
     record = _checked_manifest(raw, asked)
     files = {MANIFEST: raw, **_checked_files(source, names - {MANIFEST}, record["files"], asked)}
     try:
         facts = BundleFacts.from_json(record)
-    except (KeyError, TypeError, ValueError, UserError) as error:
-        raise CheckpointError(f"{asked} is not a bundle ({MANIFEST}: {error} is missing or wrong)") from None
+    except UserError as error:
+        raise CheckpointError(f"{asked}/{MANIFEST}: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{asked}/{MANIFEST}: {error} is missing or wrong; {AGAIN}") from None
     return Bundle(asked, facts, files)
 
 
@@ -198,7 +202,7 @@ def check_target(target: Path) -> None:
     """Raises RecipeError where writing a bundle to `target` would replace anything but a bundle."""
     is_empty_folder = target.is_dir() and not any(target.iterdir())
     if target.exists() and not is_empty_folder and not _is_older_bundle(target):
-        raise RecipeError(f"{target} is there and is not a bundle; remove it or choose another --out")
+        raise RecipeError(f"--out {target} is there and is not a bundle; remove it or choose another --out")
 
 
 def is_zip_name(target: Path) -> bool:
@@ -231,22 +235,24 @@ def _checked_manifest(raw: bytes, path: Path) -> dict[str, Any]:
     try:
         schema = json.loads(raw)["schema"]
     except (ValueError, RecursionError):
-        raise CheckpointError(f"{path} is damaged ({MANIFEST} is not JSON)") from None
+        raise CheckpointError(f"{path} is damaged ({MANIFEST} is not JSON); {AGAIN}") from None
     except (TypeError, KeyError):
         schema = None
     if not isinstance(schema, int):
-        raise CheckpointError(f"{path} is not a bundle ({MANIFEST} has no schema number)")
+        raise CheckpointError(f"{path} is not a bundle ({MANIFEST} has no schema number); {AGAIN}")
     if schema > SCHEMA:
         raise CheckpointError(
             f"{path} was written by a newer pictorch (schema {schema}, this one reads {SCHEMA}); "
-            "upgrade with: pip install -U pictorch"
+            "upgrade with `pip install -U pictorch`"
         )
     try:
         record = durable.parse_manifest(raw)
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged ({MANIFEST}: {error})") from None
+        raise CheckpointError(f"{path} is damaged ({MANIFEST}: {error}); {AGAIN}") from None
     if not {MODEL, GOLDEN} <= record["files"].keys():
-        raise CheckpointError(f"{path} is not a bundle ({MANIFEST} does not list {MODEL} and {GOLDEN})")
+        raise CheckpointError(
+            f"{path} is not a bundle ({MANIFEST} does not list {MODEL} and {GOLDEN}); {AGAIN}"
+        )
     return record
 
 
@@ -255,15 +261,18 @@ def _checked_files(
 ) -> dict[str, bytes]:
     for name in sorted(names ^ listed.keys()):
         verdict = "is missing" if name in listed else "does not belong there"
-        raise CheckpointError(f"{path} is damaged ({name} {verdict})")
+        raise CheckpointError(f"{path} is damaged ({name} {verdict}); {AGAIN}")
     files, bytes_left = {}, LARGEST_BUNDLE_BYTES
     for name, stated in listed.items():
         files[name] = source.read(name, bytes_left)
         bytes_left -= len(files[name])
         if bytes_left < 0:
-            raise CheckpointError(f"{path} is refused: more than {LARGEST_BUNDLE_BYTES:,} bytes")
+            raise CheckpointError(
+                f"{path} has more than {LARGEST_BUNDLE_BYTES:,} bytes, the most a bundle may; "
+                "export a smaller network"
+            )
         if stated != _stated(files[name]):
-            raise CheckpointError(f"{path} is damaged (size or sha256 of {name} differs)")
+            raise CheckpointError(f"{path} is damaged (size or sha256 of {name} differs); {AGAIN}")
     return files
 
 
@@ -271,7 +280,7 @@ def _read_golden(data: bytes, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(member.file_size for member in archive.infolist()) > _LARGEST_GOLDEN_BYTES:
-                raise CheckpointError(f"{name} is refused: more than {_LARGEST_GOLDEN_BYTES:,} bytes")
+                raise CheckpointError(f"{name} unpacks to over {_LARGEST_GOLDEN_BYTES:,} bytes; {AGAIN}")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return arrays["images"], arrays["probabilities"]
     except (
@@ -284,7 +293,7 @@ def _read_golden(data: bytes, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         RuntimeError,
         MemoryError,
     ) as error:
-        raise CheckpointError(f"{name} cannot be read ({error})") from None
+        raise CheckpointError(f"{name} cannot be read ({error}); {AGAIN}") from None
 
 
 def _stated(data: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ onnx.proto, so that the base install needs no onnx package, and steps over the w
 
 from collections.abc import Iterator
 
+from pictorch.bundle.source import AGAIN
 from pictorch.errors import CheckpointError
 
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR = "model", "graph", "node", "attribute", "tensor"
@@ -44,7 +45,7 @@ def check_onnx(model: bytes, name: str) -> None:
         for field, value in _fields(message, name):
             fields_left -= 1
             if fields_left == 0:
-                raise CheckpointError(f"{name} is refused: more than {_MOST_FIELDS:,} fields")
+                raise CheckpointError(f"{name} is refused: more than {_MOST_FIELDS:,} fields; {AGAIN}")
             _check_field(kind, field, value, name)
             entered = _ENTERED[kind].get(field)
             if entered and isinstance(value, memoryview):
@@ -54,12 +55,13 @@ def check_onnx(model: bytes, name: str) -> None:
 def _check_field(kind: str, field: int, value: int | memoryview, name: str) -> None:
     refused = _REFUSED[kind].get(field)
     if refused and value != 0:
-        raise CheckpointError(f"{name} is refused: it holds {refused}, which no bundle needs")
+        raise CheckpointError(f"{name} is refused: it holds {refused}, which no bundle needs; {AGAIN}")
     if kind == _NODE and field == _NODE_DOMAIN and isinstance(value, memoryview):
         domain = bytes(value[:80])
         if domain not in _KNOWN_DOMAINS:
             raise CheckpointError(
-                f"{name} is refused: operator domain {domain.decode(errors='replace')!r} is not ONNX's own"
+                f"{name} is refused: operator domain {domain.decode(errors='replace')!r} is not ONNX's own; "
+                f"{AGAIN}"
             )
 
 
@@ -100,4 +102,4 @@ def _varint(message: memoryview, position: int, name: str) -> tuple[int, int]:
 
 
 def _damaged(name: str) -> CheckpointError:
-    return CheckpointError(f"{name} is not an ONNX model")
+    return CheckpointError(f"{name} is not an ONNX model; {AGAIN}")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pictorch.bundle.onnx_guard import check_onnx
+from pictorch.bundle.source import AGAIN
 from pictorch.errors import CheckpointError
 
 INPUT_NAME, OUTPUT_NAME = "images", "probabilities"
@@ -42,7 +43,7 @@ class OnnxModel:
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no narrower class
-            raise CheckpointError(f"{name} cannot be loaded ({_first_line(error)})") from None
+            raise CheckpointError(f"{name} cannot be loaded ({_first_line(error)}); {AGAIN}") from None
         self._check_promise(size)
 
     def probabilities(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
@@ -53,10 +54,13 @@ class OnnxModel:
             try:
                 (part,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: batch})
             except Exception as error:  # ONNX Runtime's errors share no narrower class
-                raise CheckpointError(f"{self._name} fails on images ({_first_line(error)})") from None
+                raise CheckpointError(
+                    f"{self._name} fails on images ({_first_line(error)}); {AGAIN}"
+                ) from None
             if part.shape != (len(batch), self._num_classes):
                 raise CheckpointError(
-                    f"{self._name} gives {part.shape} for {len(batch)} images and {self._num_classes} classes"
+                    f"{self._name} gives {part.shape} for {len(batch)} images and {self._num_classes} "
+                    f"classes; {AGAIN}"
                 )
             parts.append(part)
         return np.concatenate(parts)
@@ -72,7 +76,8 @@ class OnnxModel:
         ):
             if found != promised:
                 raise CheckpointError(
-                    f"{self._name} {kind} {_in_words(found)}, but its bundle promises {_in_words(promised)}"
+                    f"{self._name} {kind} {_in_words(found)}, but its bundle promises "
+                    f"{_in_words(promised)}; {AGAIN}"
                 )
 
 
@@ -89,7 +94,7 @@ def _in_words(signatures: list[Signature]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    return str(error).strip().partition("\n")[0][:100] or type(error).__name__
 
 
 def _allowed_cpus() -> int:

@@ -8,9 +8,10 @@ import zlib
 from pathlib import Path
 from typing import Protocol
 
-from pictorch.errors import CheckpointError
+from pictorch.errors import CheckpointError, unreadable
 
 LARGEST_BUNDLE_BYTES = 3 * 2**30
+AGAIN = "copy it again, or make it again with `pictorch export RUN`"
 
 _MOST_FILES = 32
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -43,18 +44,18 @@ class FolderSource:
         try:
             return {entry.name for entry in self._path.iterdir()}
         except OSError as error:
-            raise _unreadable(self._path, error) from None
+            raise CheckpointError(f"{self._path} {unreadable(self._path, error)}") from None
 
     def read(self, name: str, limit: int) -> bytes:
         """Returns a file's bytes, one more than `limit` at most; raises CheckpointError."""
         path = self._path / name
         if not path.is_file():
-            raise CheckpointError(f"{self._path} is damaged ({name} is not a file)")
+            raise CheckpointError(f"{self._path} is damaged ({name} is not a file); {AGAIN}")
         try:
             with path.open("rb") as file:
                 return file.read(limit + 1)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise CheckpointError(f"{path} {unreadable(path, error)}") from None
 
 
 class ZipSource:
@@ -66,9 +67,9 @@ class ZipSource:
             with path.open("rb") as file:
                 data = file.read(LARGEST_BUNDLE_BYTES + 1)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise CheckpointError(f"{path} {unreadable(path, error)}") from None
         if len(data) > LARGEST_BUNDLE_BYTES:
-            raise self._refusal(f"more than {LARGEST_BUNDLE_BYTES:,} bytes")
+            raise self._refusal(f"it has more than {LARGEST_BUNDLE_BYTES:,} bytes")
         self._check_ends(data)
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
@@ -94,7 +95,7 @@ class ZipSource:
             OSError,
             ValueError,
         ) as error:
-            raise CheckpointError(f"{self._path} is damaged ({name}: {error})") from None
+            raise CheckpointError(f"{self._path} is damaged ({name}: {error}); {AGAIN}") from None
 
     def _check_ends(self, data: bytes) -> None:
         """Python's zipfile reads any directory of any size and skips what stands before and after."""
@@ -114,7 +115,7 @@ class ZipSource:
         members: dict[str, zipfile.ZipInfo] = {}
         listed = self._zip.infolist()
         if len(listed) > _MOST_FILES:
-            raise self._refusal(f"more than {_MOST_FILES} files")
+            raise self._refusal(f"it holds more than {_MOST_FILES} files")
         for member in listed:
             if not _PLAIN_NAME.fullmatch(member.filename):
                 raise self._refusal(f"{member.filename[:80]!r} is not the name of a bundle's file")
@@ -126,7 +127,7 @@ class ZipSource:
         return members
 
     def _refusal(self, reason: str) -> CheckpointError:
-        return CheckpointError(f"{self._path} is not a bundle that can be read ({reason})")
+        return CheckpointError(f"{self._path} is no bundle that can be read ({reason}); {AGAIN}")
 
 
 def bundle_source(path: Path) -> BundleSource:
@@ -135,7 +136,9 @@ def bundle_source(path: Path) -> BundleSource:
         return FolderSource(path)
     if path.is_file():
         return ZipSource(path)
-    raise CheckpointError(f"there is no bundle at {path}")
+    raise CheckpointError(
+        f"there is no bundle at {path}; give the folder or zip that `pictorch export RUN` wrote"
+    )
 
 
 def zip_bytes(files: dict[str, bytes]) -> bytes:
@@ -148,7 +151,3 @@ def zip_bytes(files: dict[str, bytes]) -> bytes:
             member.external_attr = 0o100644 << 16
             archive.writestr(member, files[name])
     return buffer.getvalue()
-
-
-def _unreadable(path: Path, error: OSError) -> CheckpointError:
-    return CheckpointError(f"{path} cannot be read ({error.strerror or error})")

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pictorch.cli import judging, looking, training
 from pictorch.cli.output import print_json
@@ -35,24 +36,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(args, str(error), error.exit_code, error)
     except KeyboardInterrupt as error:
-        return _fail(args, "stopped by SIGINT before anything needed saving", 130, error)
+        return _fail(args, "stopped by SIGINT before anything needed saving; run it again", 130, error)
     except MemoryError as error:
-        return _fail(args, "out of memory; make train.batch_size or data.image_size smaller", 5, error)
+        remedy = "close other programs, or make data.image_size or the batch smaller"
+        return _fail(args, f"out of memory; {remedy}", 5, error)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
-            return _fail(args, f"internal error: {error}", 1, error)
+            return _fail(args, _our_bug(error), 1, error)
         missing = MissingPartError(extra, error.name or "")
         return _fail(args, str(missing), missing.exit_code, error)
     except BrokenPipeError:
         # The reader of our output left; what is left to flush has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        return _fail(args, f"{error}; check the disk, its rights and its free space", 5, error)
+        what = f"{error.filename or 'the system'} cannot be used ({error.strerror or error})"
+        return _fail(args, f"{what}; check the path, its rights and the free space", 5, error)
     except Exception as error:
-        kind = type(error).__name__
-        return _fail(args, f"internal error: {kind}: {error}; --debug shows where it arose", 1, error)
+        return _fail(args, _our_bug(error), 1, error)
     return exit_code
+
+
+def _our_bug(error: BaseException) -> str:
+    """Returns the line for what is no fault of the user: what, in which line of pictorch, what to do."""
+    import traceback
+
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "pictorch" in Path(f.filename).parts]
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    reason = " ".join(str(error).split())[:100]
+    return f"a bug of pictorch ({type(error).__name__}: {reason}){place}; report it with what --debug shows"
 
 
 def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseException) -> int:

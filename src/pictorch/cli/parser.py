@@ -1,10 +1,11 @@
 """The tree of commands: argparse, whose errors are one line like all others."""
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from pictorch.errors import RecipeError
+from pictorch.errors import RecipeError, nearest
 
 # A verb returns its exit code where it is not 0.
 Verb = Callable[[argparse.Namespace], int | None]
@@ -12,11 +13,33 @@ AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse, whose own errors are one line like all others."""
+    """Argparse without abbreviated flags, whose own errors are one line like all others."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Returns (namespace, []): what a command does not know, it refuses itself."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self._refuse("argument", unknown[0], self._option_string_actions)
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raises RecipeError with what is wrong and where to look it up."""
-        raise RecipeError(f"{message}; see {self.prog} --help")
+        choice = re.fullmatch(
+            r"argument (\S+): invalid choice: '(.*)' \(choose from (.+)\)", message, re.DOTALL
+        )
+        if choice:
+            kind = "command" if choice[1] == "COMMAND" else choice[1]
+            self._refuse(kind, choice[2], re.findall(r"[\w-]+", choice[3]))
+        if message.endswith("required: COMMAND"):
+            message = "no command is given; begin with `pictorch demo`"
+        raise RecipeError(f"{message}; `{self.prog} --help` explains it")
+
+    def _refuse(self, kind: str, word: str, known: Iterable[str]) -> NoReturn:
+        near = nearest(word.partition("=")[0], known)
+        raise RecipeError(f"unknown {kind} {word!r}{near}; `{self.prog} --help` lists what there is")
 
 
 def build_parser(*rooms: Callable[[AddVerb], None]) -> Parser:
@@ -26,9 +49,10 @@ def build_parser(*rooms: Callable[[AddVerb], None]) -> Parser:
     """
     shared = Parser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    shared.add_argument("-q", "--quiet", action="store_true", help="show no progress")
-    shared.add_argument("-v", "--verbose", action="store_true", help="show a line at every record")
-    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    amount = shared.add_mutually_exclusive_group()
+    amount.add_argument("-q", "--quiet", action="store_true", help="show results and errors only")
+    amount.add_argument("-v", "--verbose", action="store_true", help="show a line at every recorded step too")
+    shared.add_argument("--debug", action="store_true", help="show where an error arose (its traceback)")
     parser = Parser(
         prog="pictorch",
         description="Trains, judges and ships image classifiers.",

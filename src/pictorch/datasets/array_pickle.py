@@ -73,8 +73,8 @@ class _Unpickler(pickle.Unpickler):
         stand_in = _STAND_INS.get((module_name, global_name))
         if stand_in is None:
             raise DataError(
-                f"the pickle asks for {module_name}.{global_name}, but only NumPy arrays are read; "
-                "nothing of it was run: do not use this file"
+                f"the pickle asks for {module_name}.{global_name}, but only NumPy arrays are read "
+                "(nothing was run)"
             )
         return stand_in
 
@@ -88,7 +88,7 @@ def load_arrays(data: bytes, name: str) -> dict[str, Any]:
     try:
         record = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(record, dict):
-            raise DataError("it holds no dict")
+            raise DataError("the pickle holds no dict")
         return {
             _text(key): value.array if isinstance(value, _ArrayRecord) else value
             for key, value in record.items()
@@ -96,7 +96,7 @@ def load_arrays(data: bytes, name: str) -> dict[str, Any]:
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     except Exception as error:  # a damaged pickle can make the unpickler raise anything
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = " ".join(str(error).split())[:60] or type(error).__name__
         raise DataError(f"{name}: damaged or truncated pickle of {len(data):,} bytes ({reason})") from None
 
 

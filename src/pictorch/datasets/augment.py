@@ -31,10 +31,14 @@ def check_fits(section: AugmentSection, side: int) -> None:
     problems = []
     if section.crop_padding and section.crop_padding >= side:
         problems.append(
-            f"augment.crop_padding: {section.crop_padding} needs images larger than {side} pixels"
+            f"augment.crop_padding: {section.crop_padding} needs images larger than {side} pixels; "
+            f"try `--set augment.crop_padding={side // 8}`"
         )
     if section.cutout > side:
-        problems.append(f"augment.cutout: {section.cutout} is more than the image's {side} pixels")
+        problems.append(
+            f"augment.cutout: {section.cutout} is more than the image's {side} pixels; "
+            f"try `--set augment.cutout={side // 4}`"
+        )
     if problems:
         raise RecipeError(*problems)
 

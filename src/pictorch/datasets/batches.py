@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pictorch.datasets.augment import Draws, augment, check_fits, draw
 from pictorch.datasets.splits import ImageSet
-from pictorch.errors import RecipeError
 from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import AugmentSection
 
@@ -43,8 +42,7 @@ class TrainingBatches:
         mean_color: NDArray[np.uint8],
         device: torch.device,
     ) -> None:
-        if len(image_set) == 0:
-            raise RecipeError("no images are left for training; make data.val_fraction smaller")
+        assert len(image_set) > 0, "divide leaves an image of every class for training"
         self.batch_size = min(batch_size, len(image_set))
         self.steps_per_epoch = len(image_set) // self.batch_size
         self._side = int(image_set.images.shape[1])

@@ -6,6 +6,7 @@ and downloaded where it is not found.
 
 import hashlib
 import os
+import shlex
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from pictorch.datasets.array_pickle import load_arrays
 from pictorch.datasets.contents import Contents, Pictures, Progress, Source
 from pictorch.datasets.image_folder import open_folder
 from pictorch.datasets.places import data_folders, download_folder, named_folder
-from pictorch.errors import DataError
+from pictorch.errors import DataError, listed, unreadable
 
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_BYTES = 170_498_071
@@ -39,7 +40,7 @@ _TEST = "test_batch"
 _NAMES = (_META, *_TRAIN, _TEST)
 _LARGEST_BATCH_BYTES = 100_000_000  # the official ones have 31 MB
 _SIDE = 32
-_REMEDY = f"get {ARCHIVE} anew (md5 {ARCHIVE_MD5}): remove this one and train on data.source: cifar10"
+_REMEDY = "remove it and give `--data cifar10`, which downloads it anew"
 
 Batch = tuple[NDArray[np.uint8], list[int]]
 
@@ -72,7 +73,7 @@ def open_batches(folder: Path) -> Source:
     """Returns the batches in a folder as a source; raises DataError for what is missing or damaged."""
     missing = [name for name in _NAMES if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"{folder} is incomplete, it lacks {', '.join(missing)}; {_REMEDY}")
+        raise DataError(f"{folder} is incomplete, it lacks {listed(missing)}; {_REMEDY}")
 
     def opened() -> AbstractContextManager[Contents]:
         return nullcontext(_contents(_read_folder(folder), str(folder)))
@@ -108,8 +109,8 @@ def _open_image_folder(folder: Path) -> Source:
     ]
     if missing:
         raise DataError(
-            f"{folder} is not CIFAR-10 as an image folder, it lacks {', '.join(missing)}; "
-            "complete it, or give its path as data.source if it is another data set"
+            f"{folder} is not CIFAR-10 as an image folder, it lacks {listed(missing)}; "
+            f"rename it, or if it is another data set give `--data {shlex.quote(str(folder))}`"
         )
     return open_folder(folder)
 
@@ -128,7 +129,7 @@ def _official_or_not(path: Path) -> tuple[str, ...]:
         with path.open("rb") as file:
             md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); mend its rights") from None
+        raise DataError(f"{path} {unreadable(path, error)}") from None
     return () if md5 == ARCHIVE_MD5 else (f"{path} is not the official archive (md5 {md5})",)
 
 
@@ -139,7 +140,7 @@ def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
                 raise DataError(f"{folder / name} is too large for a batch of CIFAR-10; {_REMEDY}")
             data = (folder / name).read_bytes()
         except OSError as error:
-            raise DataError(f"{folder / name} cannot be read ({error.strerror}); mend its rights") from None
+            raise DataError(f"{folder / name} {unreadable(folder / name, error)}") from None
         yield name, data
 
 
@@ -160,7 +161,7 @@ def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(
             f"{path}: damaged or truncated archive, {path.stat().st_size:,} of {ARCHIVE_BYTES:,} bytes "
-            f"({' '.join(str(error).split())}); {_REMEDY}"
+            f"({' '.join(str(error).split())[:60]}); {_REMEDY}"
         ) from None
 
 
@@ -178,10 +179,10 @@ def _contents(files: Iterator[tuple[str, bytes]], where: str, remarks: tuple[str
         else:
             batches[name] = _batch(record, f"{where}: {name}")
     if not batches and meta is None:
-        raise DataError(f"{where} holds no batches of CIFAR-10; give other images as a folder or a zip")
+        raise DataError(f"{where} holds no batches of CIFAR-10; give images as a folder or a zip")
     missing = [name for name in (*_TRAIN, _TEST) if name not in batches] + ([] if meta else [_META])
     if missing or meta is None:
-        raise DataError(f"{where} is incomplete, it lacks {', '.join(missing)}; {_REMEDY}")
+        raise DataError(f"{where} is incomplete, it lacks {listed(missing)}; {_REMEDY}")
     class_names = sorted(meta)
     label_of = np.array([class_names.index(name) for name in meta])
     parts = {

@@ -83,7 +83,7 @@ def decode_all(
         if chunk.other_size and same_as is not None:
             raise DataError(
                 f"images differ in size: the shorter side of {shown(same_as)} has {side} pixels, "
-                f"{chunk.other_size}; set data.image_size to the size that the network shall see"
+                f"{chunk.other_size}; bring all to one size with `--set data.image_size={min(side, 64)}`"
             )
         failures += chunk.failures
         smaller += chunk.smaller
@@ -96,7 +96,7 @@ def decode_all(
             next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
     if failures:
         raise DataError(
-            f"{len(failures)} of {total} images cannot be used; first: {failures[0]}; mend or remove them"
+            f"{len(failures):,} of {total:,} images cannot be used, first {failures[0]}, or remove it"
         )
     remarks = list(contents.remarks)
     if smaller:

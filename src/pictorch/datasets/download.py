@@ -47,10 +47,10 @@ def download(file: RemoteFile, folder: Path, progress: Progress, *, looked_in: S
     that were looked in and how to get it by hand; ResourceError when `folder` cannot be written.
     """
     places = ", ".join(str(place) for place in looked_in) or str(folder)
-    by_hand = f"by hand: put {file.mirrors[0]} into {folder} as {file.name} (md5 {file.md5})"
+    by_hand = f"put {file.mirrors[0]} into {folder}"
     if os.environ.get("PICTORCH_OFFLINE", "") not in {"", "0"}:
         raise DataError(
-            f"{file.name} is not in {places}, and PICTORCH_OFFLINE forbids to download it; {by_hand}"
+            f"{file.name} is not in {places}, and PICTORCH_OFFLINE forbids a download; unset it, or {by_hand}"
         )
     target, reasons = folder / file.name, []
     with _part_file(target) as part:
@@ -64,7 +64,10 @@ def download(file: RemoteFile, folder: Path, progress: Progress, *, looked_in: S
                 continue
             _finish(part, target)
             return target
-    raise DataError(f"{file.name} is not in {places} and no mirror gave it ({'; '.join(reasons)}); {by_hand}")
+    raise DataError(
+        f"{file.name} is not in {places} and no mirror gave it ({'; '.join(reasons)}); "
+        f"try again later, or {by_hand}"
+    )
 
 
 @contextmanager

@@ -21,7 +21,9 @@ def named_folder() -> Path | None:
     """Returns the folder that $PICTORCH_DATA names; raises DataError when it is not there."""
     given = os.environ.get("PICTORCH_DATA", "")
     if given and not Path(given).exists():
-        raise DataError(f"PICTORCH_DATA={given} does not exist; correct or unset it")
+        raise DataError(
+            f"PICTORCH_DATA={given} does not exist; correct it, or unset it with `unset PICTORCH_DATA`"
+        )
     return Path(given) if given else None
 
 

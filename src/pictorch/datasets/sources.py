@@ -9,7 +9,7 @@ from pictorch.datasets.cifar10 import BATCHES, find_cifar10, holds_batches, open
 from pictorch.datasets.contents import Progress, Source
 from pictorch.datasets.digits import open_digits
 from pictorch.datasets.image_folder import open_folder, open_zip
-from pictorch.errors import DataError, unknown
+from pictorch.errors import DataError, unknown, unreadable
 
 SOURCES: dict[str, Callable[[Progress], Source]] = {
     "cifar10": find_cifar10,
@@ -30,9 +30,9 @@ def find_source(source: str, progress: Progress) -> Source:
     if path.is_file():
         return _open_file(path)
     if path.exists():
-        raise DataError(f"{source} is neither a folder nor a regular file; give one of these")
+        raise DataError(f"{source} is neither a folder nor a regular file; give one of the two")
     if "/" not in source and not path.suffix:
-        raise DataError(f"{unknown('data source', source, SOURCES)}; there is no such path either")
+        raise DataError(f"{unknown('data source', source, SOURCES)}; or give a path that exists")
     raise DataError(f"{source} does not exist; give a path that does, or a name: {', '.join(SOURCES)}")
 
 
@@ -50,5 +50,7 @@ def _open_file(path: Path) -> Source:
         if ".tar" in path.suffixes or path.suffix in {".tgz", ".gz"} or tarfile.is_tarfile(path):
             return open_archive(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); mend its rights") from None
-    raise DataError(f"{path} is neither a zip of images nor CIFAR-10's python archive; give one of these")
+        raise DataError(f"{path} {unreadable(path, error)}") from None
+    raise DataError(
+        f"{path} is neither a zip of images nor CIFAR-10's python archive; give a folder or a zip"
+    )

@@ -79,12 +79,12 @@ def divide(store: Store, data: DataSection, origin: str) -> Splits:
     count = len(train.labels)
     if test is None and data.test_fraction > 0:
         order = permutation(data.split_seed, Purpose.SPLIT, count, _TEST_DRAW)
-        train, test = _carve(train, order, data.test_fraction, "test")
+        train, test = _carve(train, order, data.test_fraction, "test", origin)
     if val is not None and data.val_fraction == 0:
         train, val = _joined(store, train), None
     elif val is None and data.val_fraction > 0:
         order = permutation(data.split_seed, Purpose.SPLIT, count, _VAL_DRAW)
-        train, val = _carve(train, order, data.val_fraction, "val")
+        train, val = _carve(train, order, data.val_fraction, "val", origin)
     spec = InputSpec(store.stored_size, data.image_size or store.stored_size)
     return Splits(train, val, test, store.class_names, spec, store.fingerprint, origin)
 
@@ -137,7 +137,7 @@ def _rows(store: Store, start: int, stop: int) -> ImageSet:
     return ImageSet(store.images[start:stop], store.labels[start:stop], np.arange(stop - start))
 
 
-def _carve(pool: ImageSet, order: Rows, fraction: float, name: str) -> tuple[ImageSet, ImageSet]:
+def _carve(pool: ImageSet, order: Rows, fraction: float, name: str, origin: str) -> tuple[ImageSet, ImageSet]:
     """Returns (what stays, what is taken): from each class the first images of the order."""
     allowed = np.zeros(len(pool.labels), dtype=bool)
     allowed[pool.indices] = True
@@ -150,7 +150,8 @@ def _carve(pool: ImageSet, order: Rows, fraction: float, name: str) -> tuple[Ima
     rows = np.sort(np.concatenate(taken))
     if len(rows) == 0:
         raise DataError(
-            f"no class has the two images that data.{name}_fraction needs; add images or set it to 0"
+            f"{origin}: no class has the two images that data.{name}_fraction needs; add images, or do "
+            f"without with `--set data.{name}_fraction=0`"
         )
     stays = np.setdiff1d(pool.indices, rows)
     return ImageSet(pool.images, pool.labels, stays), ImageSet(pool.images, pool.labels, rows)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pictorch import durable
 from pictorch.bundle import is_bundle, open_bundle
 from pictorch.datasets import ImageSet, Splits, load_splits
-from pictorch.errors import DataError, RecipeError, unknown
+from pictorch.errors import DataError, RecipeError, listed, unknown
 from pictorch.metrics.scores import most_confident_mistakes, score
 from pictorch.predictor import Predictor
 from pictorch.recipe import DataSection
@@ -43,12 +43,14 @@ def evaluate(
         raise RecipeError(unknown("split", split, SPLITS))
     if is_bundle(source):
         if data is None or out is None or checkpoint is not None:
-            raise RecipeError("a bundle is evaluated with --data SOURCE --out DIR and without --checkpoint")
+            raise RecipeError(
+                f"{source} is a bundle: evaluate it with --data SOURCE --out DIR and without --checkpoint"
+            )
         if Path(source).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
             raise RecipeError(f"--out {out} lies in the bundle, which never changes; choose another folder")
         return _evaluate_bundle(Path(source), split, str(data), Path(out), console)
     if out is not None:
-        raise RecipeError("--out is for bundles; a run keeps its evaluation in its own folder")
+        raise RecipeError(f"--out {out}: a run keeps its evaluation in its own folder; leave out --out")
     run = RunFolder.open(source)
     with run.lock():
         return _evaluate_run(run, split, checkpoint, data, console)
@@ -90,9 +92,10 @@ def _evaluate_bundle(path: Path, split: str, data: str, out: Path, console: Cons
     section = DataSection.model_validate({**recorded, "source": data, "image_size": bundle.input.image_size})
     splits = load_splits(section, console.line)
     if splits.class_names != bundle.class_names:
+        found, known = set(splits.class_names), set(bundle.class_names)
         raise DataError(
-            f"{data} has the classes {', '.join(splits.class_names)}, "
-            f"but {path} knows {', '.join(bundle.class_names)}; the names must be the same"
+            f"{data} has other classes than {path} (lacks: {listed(sorted(known - found)) or 'none'}; "
+            f"adds: {listed(sorted(found - known)) or 'none'}); rename its class folders"
         )
     image_set = choose_split(splits, split)
     if image_set.images.shape[1] != bundle.input.stored_size:
@@ -121,8 +124,13 @@ def choose_split(splits: Splits, split: str) -> ImageSet:
     """Returns the named part; raises DataError when the data has none."""
     image_set = splits.val if split == "val" else splits.test
     if image_set is None:
-        other = "--split test" if split == "val" and splits.test is not None else "other data"
-        raise DataError(f"{splits.origin} has no {split} images under this recipe; use {other}")
+        other = "test" if split == "val" else "val"
+        remedy = f"train again with `--set data.{split}_fraction=0.1`"
+        if other in splits.named():
+            remedy = f"use `--split {other}`, or {remedy}"
+        raise DataError(
+            f"{splits.origin} has no {split} images, since data.{split}_fraction is 0 in the recipe; {remedy}"
+        )
     return image_set
 
 

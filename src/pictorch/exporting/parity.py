@@ -32,7 +32,7 @@ def check_parity(network: nn.Module, model: OnnxModel, splits: Splits) -> Agreem
     if not agreement.ok:
         raise GateError(
             f"the exported graph does not agree with PyTorch on {agreement.n:,} images "
-            f"({agreement.in_words()}); no bundle was written"
+            f"({agreement.in_words()}); no bundle was written, try another --checkpoint"
         )
     return agreement
 

@@ -54,8 +54,8 @@ def score(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Scores:
     not_finite = int(np.sum(~np.isfinite(logits).all(axis=1)))
     if not_finite:
         raise DivergedError(
-            f"the network's output is not finite for {not_finite} of {len(labels)} images; "
-            "choose an earlier checkpoint or train again with a lower optimizer.lr"
+            f"the network's output is not finite for {not_finite:,} of {len(labels):,} images; "
+            "name an earlier --checkpoint, or train again with a lower optimizer.lr"
         )
     loss, accuracy = loss_and_accuracy(logits, labels)
     per_class = _per_class(logits, labels, class_names)

@@ -25,6 +25,7 @@ from pictorch.training.session import Position, Session
 
 SCHEMA = 1
 _WEIGHTS, _STATE = "model.safetensors", "state.pt"
+_ANOTHER = "put back the one that this run made, or train again into a new --out"
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,15 @@ def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.flo
 
     Raises CheckpointError when it is missing, damaged or of another network.
     """
-    folder, manifest, complaint = durable.newest_folder(run.checkpoint_path(checkpoint))
-    _check_schema(manifest, folder)
+    try:
+        folder, manifest, complaint = durable.newest_folder(run.checkpoint_path(checkpoint))
+    except CheckpointError as error:
+        complaint = str(error)
     if complaint is not None:
-        raise CheckpointError(f"{complaint}; name another one with --checkpoint")
+        others = [name for name in run.checkpoints() if name != checkpoint]
+        remedy = f"use `--checkpoint {others[0]}`" if others else "train again into a new --out"
+        raise CheckpointError(f"{complaint}; {remedy}")
+    _check_schema(manifest, folder)
     data = run.data()
     spec = InputSpec.from_json(data["input"])
     network = build_network(run.recipe().model, len(data["class_names"]), spec).to(dtype)
@@ -121,7 +127,7 @@ def _newest(run: RunFolder, names: list[str]) -> tuple[Path, dict[str, Any], str
             whole.append((manifest["step"], name == BEST, folder, manifest))
     if not whole:
         raise CheckpointError(
-            f"{complaint}, and no other checkpoint of {run.path} is whole; start again with a new --out"
+            f"{complaint}, and no other checkpoint of {run.path} is whole; train again into a new --out"
         )
     _, _, folder, manifest = max(whole, key=lambda found: found[:2])
     return folder, manifest, complaint
@@ -131,7 +137,7 @@ def _check_schema(manifest: dict[str, Any], folder: Path) -> None:
     if manifest["schema"] > SCHEMA:
         raise CheckpointError(
             f"{folder} was written by a newer pictorch (schema {manifest['schema']}, this one reads "
-            f"{SCHEMA}); upgrade with: pip install -U pictorch"
+            f"{SCHEMA}); upgrade with `pip install -U pictorch`"
         )
 
 
@@ -143,16 +149,20 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
+        raise CheckpointError(f"{path} is no safetensors file ({_first_line(error)}); {_ANOTHER}") from None
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not its own
-        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{path} cannot be read ({_first_line(error)}); {_ANOTHER}") from None
     assert isinstance(state, dict), path
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:80]
 
 
 def _load_weights(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
@@ -165,6 +175,6 @@ def _load_weights(network: nn.Module, weights: dict[str, Tensor], folder: Path) 
         )
         raise CheckpointError(
             f"{folder} does not fit the run's network: {name} is {found.get(name, 'missing')}, "
-            f"expected {expected.get(name, 'nothing')}; it was made with another recipe"
+            f"expected {expected.get(name, 'nothing')}; {_ANOTHER}"
         )
     network.load_state_dict(weights)

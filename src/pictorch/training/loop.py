@@ -209,7 +209,8 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
         if not math.isfinite(val_loss):
             raise DivergedError(
                 f"validation loss is {val_loss} after epoch {position.epoch + 1}; "
-                f"last good checkpoint: {saved_checkpoint(run)}; start a new run with a smaller optimizer.lr"
+                f"last good checkpoint: {saved_checkpoint(run)}; "
+                f"start a new run with `--set optimizer.lr={session.smaller_rate():.2g}`"
             )
     metrics = EpochMetrics(
         epoch=position.epoch + 1,

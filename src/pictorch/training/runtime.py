@@ -179,7 +179,7 @@ def _device(section: TrainSection, any_device: bool) -> Choice:
         return Choice(present[0], f"the recipe's {section.device} is not here")
     with_precision = " with float64" if section.precision == "float64" else ""
     raise RecipeError(
-        f"train.device: {section.device} is not available here{with_precision}; there is {', '.join(present)}"
+        f"train.device: {section.device} is not available here{with_precision}; use `--device {present[0]}`"
     )
 
 

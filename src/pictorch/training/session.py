@@ -20,6 +20,8 @@ from pictorch.training.optimizers import build_optimizer
 from pictorch.training.runtime import Runtime
 from pictorch.training.schedules import Segment, lr_factor
 
+_USUAL_PEAKS = {"sgd": 0.1, "adamw": 1e-3}
+
 
 @dataclass
 class Position:
@@ -104,12 +106,17 @@ class Session:
         else:
             return
         step = self.position.epoch * self.batches.steps_per_epoch + index
-        reached = max(self.learning_rate(earlier) for earlier in range(0, step + 1, max(1, step // 100)))
         raise DivergedError(
             f"{what} at step {step + 1} (epoch {self.position.epoch + 1}, learning rate "
             f"{self.learning_rate(step):.3g}); last good checkpoint: {saved}; start "
-            f"a new run with --set optimizer.lr={reached / 4:.2g} or --set train.clip_norm=1"
+            f"a new run with `--set optimizer.lr={self.smaller_rate(step):.2g}` or `--set train.clip_norm=1`"
         )
+
+    def smaller_rate(self, step: int | None = None) -> float:
+        """Returns the peak learning rate to try after one that was too large by `step`."""
+        steps = range(0, (self.step if step is None else step) + 1)
+        reached = max(map(self.learning_rate, steps[:: max(1, len(steps) // 100)]))
+        return min(reached / 4, _USUAL_PEAKS[self.recipe.optimizer.name])
 
 
 def build_session(recipe: Recipe, splits: Splits, runtime: Runtime, segments: list[Segment]) -> Session:

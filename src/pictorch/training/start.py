@@ -46,11 +46,15 @@ def train(
         forbidden = {"recipe": recipe, "out": out, "set": set or None, "seed": seed, "device": device}
         given = [name for name, value in forbidden.items() if value is not None]
         if given:
-            raise RecipeError(f"--resume takes the run's own recipe; leave out: {', '.join(given)}")
+            flags = ["RECIPE" if name == "recipe" else f"--{name}" for name in given]
+            raise RecipeError(f"--resume {resume} takes the run's own recipe; leave out {', '.join(flags)}")
         with console.recorded():
             return _resume(RunFolder.open(resume), data, epochs, console, started)
     if recipe is None:
-        raise RecipeError("name a recipe or --resume RUN; `pictorch recipes` lists the packaged ones")
+        raise RecipeError(
+            "no recipe is given; name one as in `pictorch train digits` (`pictorch recipes` lists them), "
+            "or give --resume RUN"
+        )
     source = None if data is None else str(data)
     flags = {"data.source": source, "train.seed": seed, "train.device": device, "train.epochs": epochs}
     changes = list(set.items()) if isinstance(set, Mapping) else list(set)
@@ -126,7 +130,10 @@ def _added_segment(run: RunFolder, epochs: int | None) -> Segment | None:
     if epochs is None or epochs == planned:
         return None
     if epochs < planned:
-        raise RecipeError(f"--epochs {epochs}: {run.path} has {planned} already; give a larger total")
+        raise RecipeError(
+            f"--epochs {epochs}: {run.path} has {planned} already; "
+            f"give a larger total, as `--epochs {planned + 1}`"
+        )
     return Segment(planned, epochs - planned, ADDED_PEAK_FACTOR)
 
 
