@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check wheel clean
+.PHONY: demo test check wheel notebook clean
 
 demo: $(READY)  ## trains, evaluates, exports and predicts handwritten digits
 	$(BIN)/pictorch demo
@@ -24,8 +24,12 @@ static: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-wheel: $(READY)  ## builds the installable package into dist/
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+wheel: $(READY)  ## builds the source archive, and from it the wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+notebook: $(READY)  ## executes the example notebook anew
+	$(BIN)/python examples/execute.py examples/first_steps.ipynb
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

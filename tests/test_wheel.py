@@ -1,0 +1,119 @@
+"""The package as people get it: built by `make wheel`, installed where nothing else is."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tiny_bundle import CLASSES, color_image, make_bundle
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NO_NETWORK = re.compile(r"name resolution|Network is unreachable|NewConnectionError|ConnectTimeout")
+
+pytestmark = pytest.mark.slow
+Answer = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make wheel` leaves in dist/, built in a copy of the source tree."""
+    tree = tmp_path_factory.mktemp("tree")
+    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree / name)
+    # The environment of this test stands for the one that make would set up first.
+    ready = ["--assume-old", ".venv/.ready", f"BIN={Path(sys.executable).parent}"]
+    done = subprocess.run(["make", "wheel", *ready], cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tree / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (path,) = dist.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(dist: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    source = dist.parent / "src"
+    files = {str(path.relative_to(source)) for path in (source / "pictorch").rglob("*") if path.is_file()}
+    facts = f"pictorch-{PROJECT['version']}.dist-info/"
+    assert {name for name in names if not name.startswith(facts)} == files
+    assert {"pictorch/py.typed", "pictorch/packaged_recipes/digits.yaml"} <= names
+    assert f"{facts}licenses/LICENSE" in names
+
+
+def test_the_source_archive_builds_and_has_readme_and_licence(dist: Path) -> None:
+    (path,) = dist.glob("*.tar.gz")
+    top = f"pictorch-{PROJECT['version']}"
+    with tarfile.open(path) as archive:
+        names = set(archive.getnames())
+    assert {f"{top}/{name}" for name in ("README.md", "LICENSE", "pyproject.toml")} <= names
+
+
+@pytest.fixture(scope="module")
+def answer(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answer]:
+    """Runs a program of an environment that holds the wheel and what it asks for."""
+    place = tmp_path_factory.mktemp("empty")
+    venv.create(place / "env", with_pip=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+    def run(*command: str, expected_code: int = 0) -> subprocess.CompletedProcess[str]:
+        program = str(place / "env/bin" / command[0])
+        done = subprocess.run([program, *command[1:]], cwd=place, env=clean, capture_output=True, text=True)
+        assert done.returncode == expected_code, done.stdout + done.stderr
+        return done
+
+    pip = [str(place / "env/bin/pip"), "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
+    installed = subprocess.run([*pip, str(wheel)], env=clean, capture_output=True, text=True)
+    if NO_NETWORK.search(installed.stderr):
+        pytest.skip("no network: pip reaches no package index")
+    assert installed.returncode == 0, installed.stderr
+    yield run
+    shutil.rmtree(place / "env")
+
+
+def test_the_base_install_brings_no_torch(answer: Answer) -> None:
+    installed = {package["name"] for package in json.loads(answer("pip", "list", "--format=json").stdout)}
+    assert "pictorch" in installed
+    assert not installed & {"torch", "torchvision", "scikit-learn", "onnx", "pytest"}
+    answer("pip", "check")
+
+
+def test_help_version_and_recipes(answer: Answer) -> None:
+    assert answer("pictorch", "--version").stdout.strip() == PROJECT["version"]
+    assert "train" in answer("pictorch", "--help").stdout
+    assert "cifar10-cnn" in answer("pictorch", "recipes").stdout
+
+
+def test_a_bundle_is_verified_and_answers(answer: Answer, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "colors.zip")
+    picture = tmp_path / "leaf.png"
+    Image.fromarray(color_image("green", 30, 40)).save(picture)
+    verified = json.loads(answer("pictorch", "verify", str(bundle.path), "--json").stdout)
+    assert verified["class_names"] == list(CLASSES)
+    assert "green" in answer("pictorch", "predict", str(bundle.path), str(picture), "--top", "1").stdout
+    bundle.path.write_bytes(bundle.path.read_bytes()[:-1])
+    answer("pictorch", "verify", str(bundle.path), expected_code=4)
+
+
+def test_training_names_the_line_that_installs_it(answer: Answer) -> None:
+    done = answer("pictorch", "train", "digits", expected_code=9)
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'pictorch[train]'" in line
+    assert "train" in PROJECT["optional-dependencies"]
