@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable, Sequence
 
-_VOID = {"meta", "link", "img", "br"}
+_VOID = {"meta", "link", "img", "br", "input"}
 _CONTROL_CODES = (*range(9), *range(11, 32), *range(127, 160))
 _UNPRINTABLE = dict.fromkeys(_CONTROL_CODES, "\N{REPLACEMENT CHARACTER}")
 
@@ -50,15 +50,17 @@ def group(*children: Content) -> Markup:
 
 def table(
     label: str,
-    heads: Sequence[str],
+    heads: Sequence[Content],
     rows: Iterable[Sequence[Content]],
     *,
     numeric: Sequence[int] = (),
     foot: Sequence[Content] | None = None,
+    sortable: bool = False,
 ) -> Markup:
     """Returns a table in a box of its own, which scrolls where the table is wide or long.
 
-    `numeric` holds the numbers of the columns that are set right; the first cell names its row.
+    `numeric` holds the numbers of the columns that are set right; the first cell names its row. A
+    page with a script may let the reader sort a `sortable` one.
     """
 
     def cells(row: Sequence[Content]) -> Markup:
@@ -86,6 +88,7 @@ def table(
             element("thead", header),
             element("tbody", *(cells(row) for row in rows)),
             element("tfoot", cells(foot)) if foot is not None else None,
+            class_="sortable" if sortable else None,
         ),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pictorch.metrics import most_confident_mistakes, score
+from pictorch.metrics import hits, most_confident_mistakes, score
 from pictorch.recipe_files import load_recipe
 from pictorch.run_folder import Evaluation, RunFolder
 
@@ -58,7 +58,7 @@ def _make_run(
         segments=[{"first_epoch": 0, "epochs": 3, "peak_factor": 1.0}],
     )
     for epoch in range(1, epochs + 1):
-        _write_epoch(run, epoch, validated)
+        _write_epoch(run, epoch, validated, len(class_names))
     if finished:
         run.write_finished(epochs)
     if samples:
@@ -109,7 +109,15 @@ def _made_samples(num_classes: int) -> dict[str, NDArray[Any]]:
     return {"images": images, "labels": labels, "augmented": images[:, :, ::-1]}
 
 
-def _write_epoch(run: RunFolder, epoch: int, validated: bool) -> None:
+def _made_classes(num_classes: int, epoch: int) -> dict[str, list[float]]:
+    """The first class has the highest scores."""
+    return {
+        key: [round(1 - (label + 1) / (num_classes + epoch) - cut, 4) for label in range(num_classes)]
+        for key, cut in {"precision": 0.0, "recall": 0.02, "f1": 0.01}.items()
+    }
+
+
+def _write_epoch(run: RunFolder, epoch: int, validated: bool, num_classes: int) -> None:
     for step in (1, 6):
         run.append_metrics(
             {
@@ -131,6 +139,7 @@ def _write_epoch(run: RunFolder, epoch: int, validated: bool) -> None:
             "train_accuracy": 0.5 + 0.1 * epoch,
             "val_loss": 1.3578 / epoch if validated else None,
             "val_accuracy": 0.45 + 0.1 * epoch if validated else None,
+            "val_classes": _made_classes(num_classes, epoch) if validated else None,
             "gradient_norm": 1.1 / epoch,
             "best": validated and epoch <= 2,
         }
@@ -164,9 +173,11 @@ def _write_evaluation(run: RunFolder, split: str, class_names: tuple[str, ...]) 
         test_openings=openings,
         **vars(score(logits, labels, class_names)),
     )
-    pictures = generator.integers(0, 256, (len(mistakes), 8, 8, 3)).astype(np.uint8)
-    run.write_evaluation(
-        evaluation,
-        {"logits": logits, "labels": labels, "mistakes": mistakes, "mistake_images": pictures},
-    )
+    arrays: dict[str, NDArray[Any]] = {"logits": logits, "labels": labels}
+    right = hits(logits, labels)
+    kept = {"mistake": mistakes, "hit": right[:24], "typical": right[len(right) // 2 :][:1]}
+    for kind, rows in kept.items():
+        arrays[f"{kind}s"] = rows
+        arrays[f"{kind}_images"] = generator.integers(0, 256, (len(rows), 8, 8, 3)).astype(np.uint8)
+    run.write_evaluation(evaluation, arrays)
     return evaluation

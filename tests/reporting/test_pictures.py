@@ -28,11 +28,11 @@ def test_a_large_picture_is_shrunk() -> None:
     assert len(uri) < 40_000
 
 
-def test_a_matrix_picture_is_blue_where_right_and_red_where_wrong() -> None:
+def test_a_matrix_picture_is_blue_where_right_and_orange_where_wrong() -> None:
     html = matrix_picture([[4, 0, 0], [0, 2, 2], [0, 0, 0]])
     start = html.index("data:image")
     pixels = np.asarray(decoded(html[start : html.index('"', start)]).convert("RGB")).astype(int)
     assert pixels.shape == (3, 3, 3)
-    assert pixels[0, 0].tolist() == [37, 99, 235]
-    assert pixels[1, 2].tolist() == [220, 38, 38]
+    assert pixels[0, 0].tolist() == [32, 80, 200]
+    assert pixels[1, 2].tolist() == [196, 78, 20]
     assert pixels[2].tolist() == [[255] * 3] * 3

@@ -3,6 +3,8 @@
 from pictorch.metrics.interval import wilson_interval
 from pictorch.metrics.scores import (
     Scores,
+    class_fractions,
+    hits,
     loss_and_accuracy,
     most_confident_mistakes,
     score,
@@ -11,6 +13,8 @@ from pictorch.metrics.softmax import probabilities
 
 __all__ = [
     "Scores",
+    "class_fractions",
+    "hits",
     "loss_and_accuracy",
     "most_confident_mistakes",
     "probabilities",

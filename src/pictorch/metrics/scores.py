@@ -73,7 +73,7 @@ def score(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Scores:
             "f1": _mean([row.f1 for row in per_class]),
             "auc": _mean([row.auc for row in per_class if row.auc is not None]),
         },
-        confusion=_confusion(logits, labels),
+        confusion=tuple(tuple(row) for row in _confusion(logits, labels).tolist()),
     )
 
 
@@ -85,6 +85,21 @@ def most_confident_mistakes(logits: Logits, labels: Labels, limit: int = 24) -> 
     return wrong[np.argsort(-confidence, kind="stable")][:limit].astype(np.int64)
 
 
+def hits(logits: Logits, labels: Labels) -> NDArray[np.int64]:
+    """Returns the rows of all right answers, the least confident first, then by row."""
+    right = np.flatnonzero(logits.argmax(axis=1) == labels)
+    confidence = log_softmax(logits[right]).max(axis=1, initial=-np.inf)
+    return right[np.argsort(confidence, kind="stable")].astype(np.int64)
+
+
+def class_fractions(logits: Logits, labels: Labels) -> dict[str, list[float]]:
+    """Returns precision, recall and F1 of each class; 0 where a class has no image and no answer."""
+    counts = _confusion(logits, labels)
+    right, answers, images = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    parts = {"precision": (right, answers), "recall": (right, images), "f1": (2 * right, answers + images)}
+    return {key: (above / np.maximum(1, below)).tolist() for key, (above, below) in parts.items()}
+
+
 def _top_fraction(logits: Logits, labels: Labels, k: int) -> float:
     """Equal logits are ranked by class number, as argmax does, so top-1 would be the accuracy."""
     own = logits[np.arange(len(labels)), labels][:, None]
@@ -94,15 +109,10 @@ def _top_fraction(logits: Logits, labels: Labels, k: int) -> float:
 
 
 def _per_class(logits: Logits, labels: Labels, class_names: Sequence[str]) -> tuple[ClassScore, ...]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    classes = np.arange(len(class_names))
-    precision, recall, f1, n = precision_recall_fscore_support(
-        labels, logits.argmax(axis=1), labels=classes, average=None, zero_division=0
-    )
-    auc = _auc(probabilities(logits), labels)
+    found = class_fractions(logits, labels)
+    n, auc = np.bincount(labels, minlength=len(class_names)), _auc(probabilities(logits), labels)
     return tuple(
-        ClassScore(name, int(n[c]), float(precision[c]), float(recall[c]), float(f1[c]), auc[c])
+        ClassScore(name, int(n[c]), **{key: values[c] for key, values in found.items()}, auc=auc[c])
         for c, name in enumerate(class_names)
     )
 
@@ -118,12 +128,10 @@ def _auc(probability: NDArray[np.float64], labels: Labels) -> list[float | None]
     return found
 
 
-def _confusion(logits: Logits, labels: Labels) -> tuple[tuple[int, ...], ...]:
-    from sklearn.metrics import confusion_matrix
-
-    classes = np.arange(logits.shape[1])
-    counts = confusion_matrix(labels, logits.argmax(axis=1), labels=classes)
-    return tuple(tuple(row) for row in counts.tolist())
+def _confusion(logits: Logits, labels: Labels) -> NDArray[np.int64]:
+    classes = logits.shape[1]
+    pairs = labels.astype(np.int64) * classes + logits.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def _mean(values: Sequence[float]) -> float | None:

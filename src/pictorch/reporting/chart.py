@@ -1,24 +1,40 @@
-"""Line charts as inline SVG: axes, round ticks, and a legend in HTML that may wrap."""
+"""Line charts as inline SVG: axes, round ticks, the values for hover, and a legend that may wrap."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from pictorch.markup import Markup, element
+from pictorch.markup import Content, Markup, element
 
-WIDTH, HEIGHT = 440, 250
-LEFT, RIGHT, TOP, BOTTOM = 58, 22, 12, 42
-MOST_DOTS = 60
+MOST_DOTS = 12
 MOST_POINTS = 800
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Frame:
+    """The size of a drawing and the margins around its axes, in the drawing's own units."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+LARGE = Frame(420, 240, 50, 14, 18, 40)
+MEDIUM = Frame(300, 200, 56, 10, 18, 36)
+SMALL = Frame(220, 134, 38, 8, 8, 20)
+
+
+@dataclass(frozen=True)
 class Series:
     """One line: its name in the legend, its points from left to right, and its style.
 
-    `style` is 'first' (solid), 'second' (dashed) or 'faint' (thin, behind the others).
+    `style` is 'first' (the one to look at), 'second' (neutral), 'third' (dashed) or 'faint' (thin,
+    behind the others).
     """
 
     name: str
@@ -30,18 +46,20 @@ class Series:
 class Axes:
     """Where values lie on the drawing."""
 
+    frame: Frame
     x_ticks: list[float]
     y_ticks: list[float]
     x_end: float
 
     def x(self, value: float) -> float:
         """Returns the horizontal place of a value; the axis begins at 0."""
-        return round(LEFT + value / self.x_end * (WIDTH - LEFT - RIGHT), 2)
+        frame = self.frame
+        return round(frame.left + value / self.x_end * (frame.width - frame.left - frame.right), 1)
 
     def y(self, value: float) -> float:
         """Returns the vertical place of a value."""
-        low, high = self.y_ticks[0], self.y_ticks[-1]
-        return round(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM), 2)
+        frame, low, high = self.frame, self.y_ticks[0], self.y_ticks[-1]
+        return round(frame.top + (high - value) / (high - low) * (frame.height - frame.top - frame.bottom), 1)
 
 
 def line_chart(
@@ -53,24 +71,63 @@ def line_chart(
     y_text: Callable[[float], str],
     from_zero: bool,
     mark: float | None = None,
+    frame: Frame = LARGE,
+    small_range: tuple[float, float] | None = None,
 ) -> Markup:
     """Returns a figure with the series that have points; `y_text` prints a value of the y axis.
 
     The x axis goes from 0 to `x_end`; `mark` is the place on it of a dashed line called 'best'.
+    `small_range` makes it one of many small ones, which share these ends of the y axis and a legend.
     """
     drawn = [one for one in series if one.points]
-    axes = _axes(drawn, x_end, from_zero)
-    caption = element("figcaption", element("strong", title), _legend(drawn, y_text))
+    if small_range is None:
+        axes = _axes(frame, drawn, x_end, from_zero)
+        caption: Content = legend(drawn, y_text)
+    else:
+        axes = Axes(SMALL, [0, x_end], list(small_range), x_end)
+        caption = element("span", y_text(drawn[0].points[-1][1]), class_="key")
+    spoken = "; ".join(
+        f"{one.name} from {y_text(one.points[0][1])} to {y_text(one.points[-1][1])}" for one in drawn
+    )
     drawing = element(
         "svg",
-        *_grid(axes, x_label, y_text),
-        _mark(axes, mark) if mark is not None else None,
+        *_grid(axes, x_label if small_range is None else None, y_text),
+        _mark(axes, mark, named=small_range is None) if mark is not None else None,
         *(_line(axes, one, y_text) for one in drawn),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {axes.frame.width} {axes.frame.height}",
         role="img",
-        aria_label=f"{title} over {x_label}",
+        aria_label=f"{title} over {x_label}: {spoken}",
     )
-    return element("figure", caption, drawing, class_="chart")
+    return element(
+        "figure",
+        element("figcaption", element("strong", element("bdi", title)), caption),
+        element("div", drawing, class_="plot", data_title=title, data_x=x_label),
+        class_="chart",
+    )
+
+
+def legend(series: Sequence[Series], y_text: Callable[[float], str] | None = None) -> Markup:
+    """Returns the names of the lines beside their strokes, with their last values where `y_text` is given.
+
+    A line that is alone has its name above it already, so its last value is enough.
+    """
+    if y_text is not None and len(series) == 1 and series[0].style != "faint":
+        return element("span", f"last {y_text(series[0].points[-1][1])}", class_="key")
+    return element(
+        "span",
+        *(
+            element(
+                "span",
+                element("span", class_=f"swatch {one.style}"),
+                one.name
+                if y_text is None or one.style == "faint"
+                else f"{one.name}, last {y_text(one.points[-1][1])}",
+                class_="key",
+            )
+            for one in series
+        ),
+        class_="legend",
+    )
 
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
@@ -107,74 +164,58 @@ def _height(point: Point) -> float:
     return point[1]
 
 
-def _axes(series: Sequence[Series], x_end: float, from_zero: bool) -> Axes:
+def _axes(frame: Frame, series: Sequence[Series], x_end: float, from_zero: bool) -> Axes:
     values = [y for one in series for _, y in one.points]
     lowest = min(0.0, *values) if from_zero else min(values)
     x_ticks = [tick for tick in ticks(0, x_end, whole=x_end >= 1) if tick <= x_end]
-    return Axes(x_ticks, ticks(lowest, max(values)), x_end)
+    return Axes(frame, x_ticks, ticks(lowest, max(values)), x_end)
 
 
-def _grid(axes: Axes, x_label: str, y_text: Callable[[float], str]) -> list[Markup]:
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+def _grid(axes: Axes, x_label: str | None, y_text: Callable[[float], str]) -> list[Markup]:
+    frame = axes.frame
+    right, bottom = frame.width - frame.right, frame.height - frame.bottom
     parts = []
     for tick in axes.y_ticks:
         y = axes.y(tick)
-        parts.append(element("line", class_="grid", x1=LEFT, x2=right, y1=y, y2=y))
-        parts.append(element("text", y_text(tick), x=LEFT - 7, y=y + 4, text_anchor="end"))
+        kind = "axis" if y == bottom else "grid"
+        parts.append(element("line", class_=kind, x1=frame.left, x2=right, y1=y, y2=y))
+        parts.append(element("text", y_text(tick), x=frame.left - 7, y=y + 4, text_anchor="end"))
     for tick in axes.x_ticks:
-        x = axes.x(tick)
-        parts.append(element("line", class_="axis", x1=x, x2=x, y1=bottom, y2=bottom + 4))
-        parts.append(element("text", f"{tick:,.10g}", x=x, y=bottom + 18, text_anchor="middle"))
-    parts.append(element("line", class_="axis", x1=LEFT, x2=right, y1=bottom, y2=bottom))
-    parts.append(element("line", class_="axis", x1=LEFT, x2=LEFT, y1=TOP, y2=bottom))
-    middle = (LEFT + right) / 2
-    parts.append(element("text", x_label, x=middle, y=HEIGHT - 6, text_anchor="middle"))
+        x, anchor = axes.x(tick), "end" if x_label is None and tick else "middle"
+        parts.append(element("text", f"{tick:,.10g}", x=x, y=bottom + 16, text_anchor=anchor))
+    if x_label:
+        parts.append(
+            element("text", x_label, x=(frame.left + right) / 2, y=frame.height - 6, text_anchor="middle")
+        )
     return parts
 
 
-def _mark(axes: Axes, at: float) -> Markup:
-    x = axes.x(at)
-    near_right = x > WIDTH / 2
+def _mark(axes: Axes, at: float, *, named: bool) -> Markup:
+    x, frame = axes.x(at), axes.frame
     return element(
         "g",
-        element("line", class_="mark", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM),
-        element(
-            "text",
-            "best",
-            x=x - 4 if near_right else x + 4,
-            y=TOP + 9,
-            text_anchor="end" if near_right else "start",
-        ),
+        element("line", class_="mark", x1=x, x2=x, y1=frame.top, y2=frame.height - frame.bottom),
+        element("text", "best", x=x, y=frame.top - 6, text_anchor="middle") if named else None,
     )
 
 
 def _line(axes: Axes, series: Series, y_text: Callable[[float], str]) -> Markup:
-    places = [(axes.x(x), axes.y(y), x, y) for x, y in thinned(series.points)]
-    path = "M" + "L".join(f"{left:g} {top:g}" for left, top, _, _ in places)
-    dotted = len(places) == 1 or (len(places) <= MOST_DOTS and series.style != "faint")
+    points = thinned(series.points)
+    places = [(axes.x(x), axes.y(y)) for x, y in points]
     dots = [
         element("circle", element("title", f"{series.name}: {y_text(y)} at {x:,.4g}"), cx=left, cy=top, r=2.5)
-        for left, top, x, y in places
+        for (left, top), (x, y) in zip(places, points, strict=True)
     ]
+    dotted = len(points) == 1 or (len(points) <= MOST_DOTS and series.style == "first")
     return element(
         "g",
-        element("path", d=path),
+        element(
+            "path",
+            d="M" + "L".join(f"{left:g} {top:g}" for left, top in places),
+            data_name=series.name,
+            data_x="|".join(f"{x:.5g}" for x, _ in points),
+            data_y="|".join(y_text(y) for _, y in points),
+        ),
         *(dots if dotted else []),
         class_=f"line {series.style}",
-    )
-
-
-def _legend(series: Sequence[Series], y_text: Callable[[float], str]) -> Markup:
-    return element(
-        "span",
-        *(
-            element(
-                "span",
-                element("span", class_=f"swatch {one.style}"),
-                one.name if one.style == "faint" else f"{one.name}, last {y_text(one.points[-1][1])}",
-                class_="key",
-            )
-            for one in series
-        ),
-        class_="legend",
     )

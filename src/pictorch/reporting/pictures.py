@@ -1,4 +1,4 @@
-"""Images inside the page: mistakes, samples, and matrices too large for a table."""
+"""Images inside the page: the telling ones, mistakes, hits, samples, matrices too large for a table."""
 
 import io
 from base64 import b64encode
@@ -16,6 +16,8 @@ from pictorch.reporting.records import Records
 
 LARGEST_LOSSLESS = 64
 LARGEST_SIDE = 160
+
+Answer = tuple[str, list[tuple[str, float]], NDArray[Any]]
 
 
 def data_uri(pixels: NDArray[Any]) -> str:
@@ -36,30 +38,78 @@ def data_uri(pixels: NDArray[Any]) -> str:
     return f"data:image/{kind};base64,{b64encode(buffer.getvalue()).decode()}"
 
 
+def render_telling(records: Records) -> Markup | None:
+    """Returns the surest mistake, a usual hit and the least certain hit, as far as they are kept."""
+    kinds = {
+        "mistake": (
+            "Sure, and wrong",
+            "Labelled {true}, answered {first} with {sure} confidence. Is the label right?",
+        ),
+        "typical": (
+            "A usual hit",
+            "{true}, found with {sure} confidence; half of all hits are surer than this.",
+        ),
+        "hit": ("Barely right", "{true}, with only {sure} confidence; next came {second} with {less}."),
+    }
+    cards = []
+    for kind, (title, story) in kinds.items():
+        for true, ranked, pixels in _answers(records, kind)[:1]:
+            (first, sure), (second, less) = ranked
+            words = {"true": _quoted(true), "first": _quoted(first), "second": _quoted(second)}
+            sentence = story.format(**words, sure=_share(sure), less=_share(less))
+            text = element("figcaption", element("strong", title), element("span", sentence))
+            cards.append(element("figure", _image(pixels, f"{true}, called {first}"), text))
+    return element("div", *cards, class_="telling") if cards else None
+
+
 def render_mistakes(records: Records) -> Markup:
     """Returns the pictures of the most confident wrong answers."""
-    evaluation, arrays = records.shown, records.arrays
+    evaluation = records.shown
     if evaluation is None:
         return missing("Nothing has been evaluated yet.", records.evaluate_command)
-    command = records.command("evaluate", "--split", evaluation.split)
-    if "mistake_images" not in arrays:
+    if "mistake_images" not in records.arrays:
+        command = records.command("evaluate", "--split", evaluation.split)
         return missing("The evaluation has kept no pictures of its mistakes.", command)
-    if len(arrays["mistakes"]) == 0:
-        return element("p", "There is none: every answer is right.")
-    rows = arrays["mistakes"]
-    answers = probabilities(arrays["logits"][rows])
-    figures = []
-    for answer, label, pixels in zip(answers, arrays["labels"][rows], arrays["mistake_images"], strict=True):
-        true, called = records.class_name(int(label)), records.class_name(int(answer.argmax()))
-        caption = group(
-            element("span", "true ", element("b", true)),
-            element("span", "answer ", element("b", called)),
-            element("span", f"confidence {formats.percent(answer.max(), 1)}"),
+    figures = [
+        _figure(
+            [(pixels, f"{true}, called {ranked[0][0]}")],
+            element("span", "true ", element("b", element("bdi", true))),
+            element("span", "answer ", element("b", element("bdi", ranked[0][0]), class_="bad")),
+            element("span", f"{_share(ranked[0][1])} sure"),
         )
-        figures.append(_figure([(pixels, f"{true}, called {called}")], caption))
-    wrong = sum(map(sum, evaluation.confusion)) - sum(row[i] for i, row in enumerate(evaluation.confusion))
+        for true, ranked, pixels in _answers(records, "mistake")
+    ]
+    if not figures:
+        return element("p", "There is none: every answer is right.")
+    wrong = evaluation.n - sum(row[i] for i, row in enumerate(evaluation.confusion))
     return group(
-        element("p", f"The {len(rows)} most confident of {wrong:,} mistakes in {evaluation.n:,} images."),
+        element("p", f"The {len(figures)} most confident of {wrong:,} mistakes in {evaluation.n:,} images."),
+        element("div", *figures, class_="pictures"),
+    )
+
+
+def render_hits(records: Records) -> Markup:
+    """Returns the pictures of the right answers that were nearest to being wrong."""
+    evaluation = records.shown
+    if evaluation is None:
+        return missing("Nothing has been evaluated yet.", records.evaluate_command)
+    if "hit_images" not in records.arrays:
+        return missing(
+            f"This evaluation has kept no pictures of its hits; the next one on {evaluation.split} will."
+        )
+    figures = [
+        _figure(
+            [(pixels, f"{true}, called {true}")],
+            element("span", element("b", element("bdi", true)), f" {_share(ranked[0][1])}"),
+            element("span", "next ", element("bdi", ranked[1][0]), f" {_share(ranked[1][1])}"),
+        )
+        for true, ranked, pixels in _answers(records, "hit")
+    ]
+    if not figures:
+        return element("p", "There is none: every answer is wrong.")
+    right = sum(row[i] for i, row in enumerate(evaluation.confusion))
+    return group(
+        element("p", f"The {len(figures)} least certain of {right:,} right answers, and what came next."),
         element("div", *figures, class_="pictures"),
     )
 
@@ -72,14 +122,10 @@ def render_samples(records: Records) -> Markup:
             "This run keeps no sample pictures; training writes them when it starts.",
             records.training_command,
         )
+    names = [records.class_name(int(label)) for label in samples["labels"]]
     figures = [
-        _figure([(stored, f"{name}, as stored"), (changed, f"{name}, augmented")], element("span", name))
-        for stored, changed, name in zip(
-            samples["images"],
-            samples["augmented"],
-            (records.class_name(int(label)) for label in samples["labels"]),
-            strict=True,
-        )
+        _figure([(stored, f"{name}, as stored"), (changed, f"{name}, augmented")], element("bdi", name))
+        for stored, changed, name in zip(samples["images"], samples["augmented"], names, strict=True)
     ]
     return group(
         element("p", "Left as stored, right as training sees it once, with the recipe's augmentation."),
@@ -94,7 +140,7 @@ def matrix_picture(confusion: Sequence[Sequence[int]]) -> Markup:
     right = np.eye(len(counts), dtype=bool)
     wrong = np.where(right, 0, shares)
     depth = np.where(right, shares, np.sqrt(wrong / (wrong.max() or 1)))[..., None]
-    colour = np.where(right[..., None], (37, 99, 235), (220, 38, 38))
+    colour = np.where(right[..., None], (32, 80, 200), (196, 78, 20))
     pixels = np.rint(255 + (colour - 255) * depth).astype(np.uint8)
     image = Image.fromarray(pixels)
     buffer = io.BytesIO()
@@ -104,11 +150,38 @@ def matrix_picture(confusion: Sequence[Sequence[int]]) -> Markup:
     return scroll_box("Confusion matrix", element("img", src=source, alt=alt, class_="matrix"))
 
 
-def _figure(images: Sequence[tuple[NDArray[Any], str]], caption: Markup) -> Markup:
+def _answers(records: Records, kind: str) -> list[Answer]:
+    """Returns true name, the two likeliest names with their confidence, and picture of each kept row."""
+    arrays = records.arrays
+    if f"{kind}_images" not in arrays:
+        return []
+    rows = arrays[f"{kind}s"]
+    found = []
+    for answer, label, pixels in zip(
+        probabilities(arrays["logits"][rows]), arrays["labels"][rows], arrays[f"{kind}_images"], strict=True
+    ):
+        ranked = [
+            (records.class_name(int(i)), float(answer[i])) for i in np.argsort(-answer, kind="stable")[:2]
+        ]
+        found.append((records.class_name(int(label)), ranked, pixels))
+    return found
+
+
+def _share(fraction: float) -> str:
+    """A confidence just below one is not printed as one."""
+    return "over 99.9 %" if 0.9995 <= fraction < 1 else formats.percent(fraction, 1)
+
+
+def _quoted(name: str) -> str:
+    """A name inside a sentence, kept apart from it where it runs from right to left."""
+    return f"\N{FIRST STRONG ISOLATE}“{name}”\N{POP DIRECTIONAL ISOLATE}"
+
+
+def _figure(images: Sequence[tuple[NDArray[Any], str]], *caption: Markup) -> Markup:
     return element(
         "figure",
         element("div", *(_image(pixels, alt) for pixels, alt in images)),
-        element("figcaption", caption),
+        element("figcaption", *caption),
     )
 
 

@@ -36,7 +36,7 @@ class Records:
 
     @property
     def shown(self) -> Evaluation | None:
-        """The evaluation behind confusion, class table and mistakes."""
+        """The evaluation behind the pictures, and the first of the numbers."""
         return self.test or self.val
 
     @property

@@ -1,14 +1,18 @@
 """Puts the page together and writes it."""
 
+from base64 import b64encode
 from collections.abc import Callable
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 
 from pictorch import durable
 from pictorch.markup import Markup, element, group
-from pictorch.reporting.classes import render_class_table, render_confusion
-from pictorch.reporting.headline import render_head, render_headline, title
+from pictorch.reporting.classes import render_classes
+from pictorch.reporting.confusion import render_confusion
+from pictorch.reporting.headline import render_headline, title
 from pictorch.reporting.learning import render_curves, render_epochs
-from pictorch.reporting.pictures import render_mistakes, render_samples
+from pictorch.reporting.pictures import render_hits, render_mistakes, render_samples
 from pictorch.reporting.records import Records, read_records
 from pictorch.reporting.setting import (
     render_data,
@@ -16,25 +20,21 @@ from pictorch.reporting.setting import (
     render_layers,
     render_recipe,
 )
-from pictorch.reporting.style import STYLE
 from pictorch.run_folder import RunFolder
 
-SECTIONS: dict[str, Callable[[Records], Markup]] = {
-    "Result": render_headline,
-    "Curves": render_curves,
-    "Confusion": render_confusion,
-    "Classes": render_class_table,
-    "Mistakes": render_mistakes,
-    "Samples": render_samples,
-    "Data": render_data,
-    "Epochs": render_epochs,
-    "Layers": render_layers,
-    "Recipe": render_recipe,
-    "Environment": render_environment,
+SECTIONS: dict[str, tuple[str, Callable[[Records], Markup]]] = {
+    "Curves": ("How it learned", render_curves),
+    "Classes": ("Class by class", render_classes),
+    "Confusion": ("What is taken for what", render_confusion),
+    "Mistakes": ("The most confident mistakes", render_mistakes),
+    "Hits": ("The least certain hits", render_hits),
+    "Samples": ("What training looks at", render_samples),
+    "Data": ("The data", render_data),
+    "Epochs": ("Time, memory and every epoch", render_epochs),
+    "Layers": ("The network, layer by layer", render_layers),
+    "Recipe": ("The recipe", render_recipe),
+    "Environment": ("Where it ran", render_environment),
 }
-
-# The page may show its own pictures and style and load or run nothing, whatever the texts in it hold.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def report(run: str | Path) -> Path:
@@ -53,23 +53,48 @@ def render_report(run: RunFolder) -> Path:
 
 def page(records: Records) -> str:
     """Returns the whole HTML page, which needs no other file and no network."""
+    style, script = _own("page.css"), _own("page.js")
+    # The page may show its own pictures and style and run its own script, whatever the texts in it hold.
+    allowed = b64encode(sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title(records)),
         element("link", rel="icon", href="data:,"),
-        element("style", STYLE),
+        element("style", style),
     )
-    links = (element("a", name, href=f"#{name.lower()}") for name in SECTIONS)
+    links = (element("a", name, href=f"#{name.lower()}") for name in ("Result", *SECTIONS))
     sections = (
-        element("section", element("h2", name), render(records), id=name.lower())
-        for name, render in SECTIONS.items()
+        element("section", element("h2", heading), render(records), id=name.lower())
+        for name, (heading, render) in SECTIONS.items()
     )
     body = element(
         "body",
-        element("main", render_head(records), element("nav", *links, aria_label="Sections"), *sections),
+        element("a", "Skip to the result", href="#result", class_="skip"),
+        element(
+            "header",
+            element("span", element("b", "pictorch"), " run report"),
+            element("button", "Dark", type="button", id="theme", hidden=""),
+            class_="top",
+        ),
+        element(
+            "main",
+            element("section", render_headline(records), id="result", tabindex=-1),
+            element("nav", *links, aria_label="Sections"),
+            *sections,
+        ),
+        element("div", id="tip", aria_hidden="true", hidden=""),
+        element("script", script),
     )
     return group(Markup("<!doctype html>\n"), element("html", head, body, lang="en"), "\n")
+
+
+def _own(name: str) -> Markup:
+    return Markup(files("pictorch.reporting").joinpath(name).read_text("utf-8"))

@@ -3,6 +3,7 @@
 from pictorch import formats
 from pictorch.markup import Content, Markup, element, group, missing, table
 from pictorch.recipe_files import explain_recipe
+from pictorch.reporting.bars import stack
 from pictorch.reporting.records import PARTS, Records
 
 
@@ -13,16 +14,23 @@ def render_data(records: Records) -> Markup:
     if not splits:
         counts = missing("The images of each class were not counted.")
     else:
+        per_class = list(zip(*(classes[split] for split in splits), strict=True))
+        largest = max(map(sum, per_class))
         rows = [
-            [records.class_name(label), *(formats.count(classes[split][label]) for split in splits)]
-            for label in range(len(classes[splits[0]]))
+            [element("bdi", records.class_name(label)), *map(formats.count, counts), stack(counts, largest)]
+            for label, counts in enumerate(per_class)
+        ]
+        heads = [
+            group(element("span", class_=f"swatch part{place}"), PARTS[split])
+            for place, split in enumerate(splits)
         ]
         counts = table(
             "Images of each class",
-            ["class", *(PARTS[split] for split in splits)],
+            ["class", *heads, "together"],
             rows,
             numeric=range(1, len(splits) + 1),
-            foot=["all", *(formats.count(sum(classes[split])) for split in splits)],
+            foot=["all", *(formats.count(sum(classes[split])) for split in splits), ""],
+            sortable=True,
         )
     facts = [
         ("source", data.get("source")),
@@ -67,8 +75,10 @@ def render_recipe(records: Records) -> Markup:
                 field["description"],
             ]
         )
+    box = element("input", type="checkbox", id="only-marked")
     note = element("p", element("mark", "Marked"), " values differ from their default.")
-    return group(note, table("Recipe", ["field", "value", "default", "meaning"], rows))
+    only = element("p", element("label", box, " Show these alone"), class_="only")
+    return group(note, only, table("Recipe", ["field", "value", "default", "meaning"], rows))
 
 
 def render_environment(records: Records) -> Markup:
