@@ -139,7 +139,7 @@ def _read(ref: RecipeRef) -> tuple[dict[str, Any], str]:
     path = Path(ref)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
-            raise RecipeError(f"{path} is no recipe file; `pictorch recipes` lists the packaged ones")
+            raise RecipeError(f"recipe file {path} does not exist; `pictorch recipes` lists packaged ones")
         text, name = _read_text(path), path.stem
     else:
         text, name = _packaged_text(str(ref)), str(ref)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pictorch import durable, notebook
-from pictorch.errors import CheckpointError, RecipeError, RunInUseError, listed, unknown, unreadable
+from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown, unreadable
 from pictorch.formats import count, decimal, percent
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import dump_recipe, load_recipe
@@ -97,6 +97,17 @@ class Evaluation:
                 "confusion": tuple(tuple(row) for row in record["confusion"]),
             }
         )
+
+
+class _Record(dict[str, Any]):
+    """A JSON object of a run folder; asking for what it lacks is the error of whoever changed the file."""
+
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(f"{self._path} has no {key!r}, so it was changed by hand; {_PUT_BACK}")
 
 
 class RunFolder:
@@ -202,7 +213,7 @@ class RunFolder:
 
     def facts(self) -> dict[str, Any]:
         """Returns run.json: schema, command, network (layer table), segments, finished_epoch."""
-        return self._read_json("run.json", "schema", "segments", "network", "finished_epoch")
+        return self._read_json("run.json")
 
     def write_segments(self, segments: list[dict[str, Any]]) -> None:
         """Records the training segments, one more than before, which makes the run unfinished."""
@@ -228,7 +239,7 @@ class RunFolder:
 
     def data(self) -> dict[str, Any]:
         """Returns data.json: source, fingerprint, class names, counts, input, test openings."""
-        return self._read_json("data.json", "fingerprint", "class_names", "counts", "input", "test_openings")
+        return self._read_json("data.json")
 
     def count_test_opening(self) -> int:
         """Adds one to the openings of the test set and returns their number."""
@@ -349,7 +360,7 @@ class RunFolder:
     def _file(self, name: str) -> Path:
         return self.path / name
 
-    def _read_json(self, name: str, *keys: str) -> dict[str, Any]:
+    def _read_json(self, name: str) -> dict[str, Any]:
         path = self._file(name)
         try:
             value = json.loads(path.read_bytes())
@@ -357,10 +368,9 @@ class RunFolder:
             raise CheckpointError(f"{path} {unreadable(path, error)}") from None
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
-        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-        if missing or not isinstance(value, dict):
-            raise CheckpointError(f"{path} is not what pictorch wrote (no {listed(missing)}); {_PUT_BACK}")
-        return value
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{path} is not what pictorch wrote; {_PUT_BACK}")
+        return _Record(path, value)
 
     def _read_lines(self, name: str) -> list[dict[str, Any]]:
         path = self._file(name)
@@ -368,8 +378,8 @@ class RunFolder:
             return []
         whole = path.read_bytes().rpartition(b"\n")[0]
         try:
-            return [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
+            return [_Record(path, json.loads(line)) for line in whole.splitlines()]
+        except (TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
 
     def _read_npz(self, name: str) -> dict[str, NDArray[Any]]:

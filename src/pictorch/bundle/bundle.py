@@ -280,7 +280,7 @@ def _read_golden(data: bytes, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(member.file_size for member in archive.infolist()) > _LARGEST_GOLDEN_BYTES:
-                raise CheckpointError(f"{name} unpacks to over {_LARGEST_GOLDEN_BYTES:,} bytes; {AGAIN}")
+                raise CheckpointError(f"{name} holds more than {_LARGEST_GOLDEN_BYTES:,} bytes; {AGAIN}")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return arrays["images"], arrays["probabilities"]
     except (

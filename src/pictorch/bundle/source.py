@@ -127,7 +127,7 @@ class ZipSource:
         return members
 
     def _refusal(self, reason: str) -> CheckpointError:
-        return CheckpointError(f"{self._path} is no bundle that can be read ({reason}); {AGAIN}")
+        return CheckpointError(f"{self._path} is not a bundle that can be read ({reason}); {AGAIN}")
 
 
 def bundle_source(path: Path) -> BundleSource:

@@ -40,7 +40,7 @@ _TEST = "test_batch"
 _NAMES = (_META, *_TRAIN, _TEST)
 _LARGEST_BATCH_BYTES = 100_000_000  # the official ones have 31 MB
 _SIDE = 32
-_REMEDY = "remove it and give `--data cifar10`, which downloads it anew"
+_REMEDY = "remove this copy and give `--data cifar10`, which downloads it anew"
 
 Batch = tuple[NDArray[np.uint8], list[int]]
 

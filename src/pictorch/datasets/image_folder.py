@@ -89,7 +89,7 @@ def _opened_zip(path: Path) -> Iterator[Contents]:
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # zipfile can raise anything over a damaged archive
-        raise DataError(f"{path} is a damaged or truncated zip ({error}); copy it again") from None
+        raise DataError(f"{path}: damaged or truncated zip ({error}); copy it again") from None
     with archive:
         members = _list_zip(archive, listing)
         lock = threading.Lock()
