@@ -103,21 +103,28 @@ class ModelSection(Section):
 class LossSection(Section):
     """What training makes small."""
 
-    name: Literal["cross_entropy"] = Field("cross_entropy", description="the loss")
+    name: Literal["cross_entropy", "bce", "mse", "smooth_l1"] = Field(
+        "cross_entropy",
+        description="cross-entropy over the softmax, or of each class's score against a one-hot target: "
+        "binary cross-entropy, squared error, smooth absolute error",
+    )
     label_smoothing: Fraction = Field(0.0, description="share of the label spread over all classes")
 
 
 class OptimizerSection(Section):
     """How the weights move."""
 
-    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd with momentum, or adamw")
+    name: Literal["sgd", "adam", "adamw", "adagrad", "rmsprop"] = Field(
+        "sgd", description="sgd with momentum, or one that scales each weight's step"
+    )
     lr: float = Field(gt=0, description="peak learning rate; the schedule multiplies it")
     momentum: Fraction = Field(0.9, description="momentum (sgd)")
     nesterov: bool = Field(True, description="Nesterov's form of momentum (sgd)")
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = Field(
-        (0.9, 0.999), description="decay of the running first and second moments (adamw)"
+        (0.9, 0.999), description="decay of the running first and second moments (adam, adamw)"
     )
-    weight_decay: float = Field(0.0, ge=0, description="L2 factor (sgd) or decoupled decay (adamw)")
+    square_decay: Fraction = Field(0.99, description="decay of the running second moment (rmsprop)")
+    weight_decay: float = Field(0.0, ge=0, description="L2 factor, or decoupled decay (adamw)")
     decay_norm_and_bias: bool = Field(
         True, description="whether weight decay also acts on biases and normalisation scales"
     )
@@ -126,18 +133,28 @@ class OptimizerSection(Section):
 class ScheduleSection(Section):
     """The learning rate as a function of the step."""
 
-    name: Literal["constant", "step", "cosine", "linear"] = Field(
-        "cosine", description="shape of the rate after the warm-up"
+    name: Literal["constant", "step", "multi_step", "exponential", "cosine", "linear", "one_cycle"] = Field(
+        "cosine",
+        description="shape of the rate after the warm-up; one_cycle rises in a cosine for the share "
+        "warmup_fraction (0: 0.3) from 1/25 of the peak, and falls in another",
     )
     warmup_fraction: Fraction = Field(
         0.0, description="share of the training in which the rate rises to its peak in a line"
     )
     warmup_start: float = Field(0.01, gt=0, le=1, description="share of the peak at the first step")
     final_factor: float = Field(
-        0.0, ge=0, le=1, description="share of the peak that the rate falls to by the end (cosine, linear)"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the peak that the rate has at the end (cosine, linear, one_cycle)",
     )
     step_epochs: int = Field(30, ge=1, description="epochs between two falls (step)")
-    step_factor: float = Field(0.1, gt=0, le=1, description="factor of each fall (step)")
+    milestones: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = Field(
+        (), description="epochs after which the rate falls (multi_step)"
+    )
+    step_factor: float = Field(
+        0.1, gt=0, le=1, description="factor of each fall (step, multi_step) or epoch (exponential)"
+    )
 
 
 class TrainSection(Section):

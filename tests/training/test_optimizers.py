@@ -1,5 +1,7 @@
 """Optimisers against their formulas by hand, and which weights decay."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -72,6 +74,28 @@ def test_adamw_by_hand(decays_bias: bool) -> None:
             value = value - lr * (first / (1 - 0.8**step)) / ((second / (1 - 0.95**step)).sqrt() + 1e-8)
         expected.append(value)
     torch.testing.assert_close(trained(section, lrs), expected, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["adam", "adagrad", "rmsprop"])
+def test_scaled_steps_by_hand(name: Any) -> None:
+    section = OptimizerSection(name=name, lr=LR, betas=(0.8, 0.95), square_decay=0.95, weight_decay=DECAY)
+    lrs, weights, expected = [0.1, 0.05, 0.2], Weights(), []
+    for index, parameter in enumerate(weights.parameters()):
+        value, first, second = parameter.detach().clone(), 0.0, torch.zeros_like(parameter)
+        for step, (lr, gradients) in enumerate(zip(lrs, weights.gradients, strict=True), start=1):
+            gradient = gradients[index] + DECAY * value
+            if name == "adam":
+                first, second = 0.8 * first + 0.2 * gradient, 0.95 * second + 0.05 * gradient**2
+                move = (first / (1 - 0.8**step)) / ((second / (1 - 0.95**step)).sqrt() + 1e-8)
+            elif name == "adagrad":
+                second = second + gradient**2
+                move = gradient / (second.sqrt() + 1e-10)
+            else:
+                second = 0.95 * second + 0.05 * gradient**2
+                move = gradient / (second.sqrt() + 1e-8)
+            value = value - lr * move
+        expected.append(value)
+    torch.testing.assert_close(trained(section, lrs), expected, atol=1e-9, rtol=1e-9)
 
 
 def test_nesterov_needs_momentum_and_is_left_out_without_it() -> None:

@@ -1,4 +1,8 @@
-"""Losses by name; each takes logits (N, C) and labels (N,) and returns their mean, float."""
+"""Losses by name; each takes logits (N, C) and labels (N,) and returns their mean, float.
+
+Cross-entropy is over the softmax of the logits. The others set each class's logit against a one-hot
+target: binary cross-entropy over its sigmoid, squared and smooth absolute error over the logit itself.
+"""
 
 from collections.abc import Callable
 
@@ -11,17 +15,25 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def build_loss(section: LossSection) -> Loss:
-    """Returns the loss that a recipe names."""
-    return LOSSES[section.name](section)
+    """Returns the loss that a recipe names.
+
+    Label smoothing: Szegedy et al., "Rethinking the Inception architecture", 2015, section 7.
+    """
+    smoothing = section.label_smoothing
+    if section.name == "cross_entropy":
+        return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    elementwise = ELEMENTWISE_LOSSES[section.name]
+    return lambda logits, labels: elementwise(logits, _targets(logits, labels, smoothing))
 
 
-def _cross_entropy(section: LossSection) -> Loss:
-    """Label smoothing: Szegedy et al., "Rethinking the Inception architecture", 2015, section 7."""
-
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=section.label_smoothing)
-
-    return loss
+ELEMENTWISE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "bce": F.binary_cross_entropy_with_logits,
+    "mse": F.mse_loss,
+    "smooth_l1": F.smooth_l1_loss,
+}
 
 
-LOSSES: dict[str, Callable[[LossSection], Loss]] = {"cross_entropy": _cross_entropy}
+def _targets(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Returns one-hot rows (N, C) whose `smoothing` share is spread over all classes."""
+    one_hot = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return one_hot * (1 - smoothing) + smoothing / logits.shape[1]

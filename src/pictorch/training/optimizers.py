@@ -39,7 +39,25 @@ def _adamw(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Op
     return torch.optim.AdamW(groups, section.lr, betas=section.betas, fused=True)
 
 
+def _adam(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Optimizer:
+    """Kingma & Ba, "Adam: a method for stochastic optimization", 2015."""
+    return torch.optim.Adam(groups, section.lr, betas=section.betas, fused=True)
+
+
+def _adagrad(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Optimizer:
+    """Duchi et al., "Adaptive subgradient methods for online learning", 2011."""
+    return torch.optim.Adagrad(groups, section.lr)
+
+
+def _rmsprop(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Optimizer:
+    """Tieleman & Hinton, "Lecture 6.5: RMSProp", 2012; without momentum."""
+    return torch.optim.RMSprop(groups, section.lr, alpha=section.square_decay)
+
+
 OPTIMIZERS: dict[str, Callable[[OptimizerSection, ParameterGroups], torch.optim.Optimizer]] = {
     "sgd": _sgd,
+    "adam": _adam,
     "adamw": _adamw,
+    "adagrad": _adagrad,
+    "rmsprop": _rmsprop,
 }

@@ -9,6 +9,8 @@ from pictorch.recipe import ScheduleSection
 
 ADDED_PEAK_FACTOR = 0.1
 
+_ONE_CYCLE_START, _ONE_CYCLE_RISE = 1 / 25, 0.3
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -39,7 +41,7 @@ def lr_factor(section: ScheduleSection, segments: list[Segment], step: int, step
     if segment is not segments[0]:
         return segment.peak_factor * (1 - epoch_inside / segment.epochs)
     warmup_epochs = section.warmup_fraction * segment.epochs
-    if epoch_inside < warmup_epochs:
+    if epoch_inside < warmup_epochs and section.name != "one_cycle":
         return section.warmup_start + (1 - section.warmup_start) * epoch_inside / warmup_epochs
     return SHAPES[section.name](section, epoch_inside, segment.epochs)
 
@@ -50,6 +52,24 @@ def _constant(section: ScheduleSection, epoch: float, epochs: int) -> float:
 
 def _step(section: ScheduleSection, epoch: float, epochs: int) -> float:
     return float(section.step_factor ** (epoch // section.step_epochs))
+
+
+def _multi_step(section: ScheduleSection, epoch: float, epochs: int) -> float:
+    return float(section.step_factor ** sum(milestone <= epoch for milestone in section.milestones))
+
+
+def _exponential(section: ScheduleSection, epoch: float, epochs: int) -> float:
+    return float(section.step_factor**epoch)
+
+
+def _one_cycle(section: ScheduleSection, epoch: float, epochs: int) -> float:
+    """Smith & Topin, "Super-convergence", 2018, with cosines, as torch's OneCycleLR has it."""
+    rise_epochs = (section.warmup_fraction or _ONE_CYCLE_RISE) * epochs
+    if epoch < rise_epochs:
+        start, end, share = _ONE_CYCLE_START, 1.0, epoch / rise_epochs
+    else:
+        start, end, share = 1.0, section.final_factor, (epoch - rise_epochs) / (epochs - rise_epochs)
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def _cosine(section: ScheduleSection, epoch: float, epochs: int) -> float:
@@ -64,8 +84,11 @@ def _linear(section: ScheduleSection, epoch: float, epochs: int) -> float:
 SHAPES: dict[str, Callable[[ScheduleSection, float, int], float]] = {
     "constant": _constant,
     "step": _step,
+    "multi_step": _multi_step,
+    "exponential": _exponential,
     "cosine": _cosine,
     "linear": _linear,
+    "one_cycle": _one_cycle,
 }
 
 
