@@ -4,6 +4,7 @@ import argparse
 import inspect
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -50,6 +51,40 @@ def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
             cli.main([*verb.split(), "--help"])
         assert stop.value.code == 0
         assert "--json" in capsys.readouterr().out
+
+
+def test_help_lists_every_verb_once_in_the_order_of_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    listed = [line[2:13].strip() for line in lines if line.startswith("  ") and line[2] != "-"]
+    assert sorted(listed) == sorted(verbs())
+    assert listed.index("train") < listed.index("evaluate") < listed.index("export")
+    assert max(map(len, lines)) <= 80
+
+
+def test_next_lines_can_be_pasted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "a run's folder"
+    quick = ["--epochs", "1", "--set", "train.threads=1", "-q"]
+    assert cli.main(["train", "digits", "--out", str(out), *quick]) == 0
+    assert cli.main(["recipes"]) == 0
+    said = capsys.readouterr().out
+    for start in ("evaluate", "export", "recipes cifar10-cnn"):
+        (line,) = (line for line in said.splitlines() if f"{cli.output.program_name()} {start}" in line)
+        words = shlex.split(line.removeprefix("next:"), comments=True)
+        assert cli.main(words[words.index(start.split()[0]) :]) == 0
+
+
+@pytest.mark.parametrize(
+    "start", [[sys.executable, "-m", "pictorch"], [Path(sys.executable).with_name("pictorch")]]
+)
+def test_next_lines_name_the_program_as_it_was_called(start: list[str]) -> None:
+    nowhere = {**os.environ, "PATH": "/nowhere"}
+    shown = subprocess.run(
+        [*start, "recipes"], env=nowhere, capture_output=True, text=True, check=True
+    ).stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith("next:"))
+    subprocess.run(shlex.split(line.removeprefix("next:"), comments=True), env=nowhere, check=True)
 
 
 def test_help_is_quick() -> None:

@@ -1,8 +1,9 @@
 """The commands that judge a run, make its bundle, and use it."""
 
 import argparse
+import shlex
 
-from pictorch.cli.output import console_of, print_evaluation, print_json, program_name
+from pictorch.cli.output import console_of, print_evaluation, print_json, print_next
 from pictorch.cli.parser import AddVerb
 
 
@@ -62,9 +63,8 @@ def _export(args: argparse.Namespace) -> None:
     if args.json:
         return print_json(bundle.to_json())
     print(f"exported {bundle.path}: {len(bundle.class_names)} classes, verified against PyTorch")
-    program = program_name()
-    print(f"next:  {program} verify {bundle.path}\n       {program} predict {bundle.path} IMAGE...")
-    return None
+    path = shlex.quote(str(bundle.path))
+    return print_next({f"verify {path}": "", f"predict {path} IMAGE...": ""})
 
 
 def _verify(args: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from pictorch.cli.output import plain, print_json, print_table
+from pictorch.cli.output import plain, print_json, print_next, print_table
 from pictorch.cli.parser import AddVerb
 
 
@@ -26,7 +26,7 @@ def _recipes(args: argparse.Namespace) -> None:
     if args.name is None:
         for row in rows:
             print(f"{row['name']:<22} {row['header'].splitlines()[0] if row['header'] else ''}")
-        return None
+        return print_next({"recipes cifar10-cnn": "every field of one, explained", "train digits": ""})
     header = recipe_header(args.name)
     if header:
         print(f"{header}\n")
@@ -53,10 +53,10 @@ def _models(args: argparse.Namespace) -> None:
                 f"{row['name']:<16} {row['parameters']:>12,} parameters "
                 f"{row['multiply_adds'] / 1e6:>10,.1f} M multiply-adds"
             )
-        return None
+        return print_next({"models cifar10_cnn": "layer by layer"})
     from rich.table import Table
 
-    table = Table("layer", "kind", "output", box=None)
+    table = Table("layer", "kind", "output", box=None, pad_edge=False)
     for title in ("parameters", "multiply-adds"):
         table.add_column(title, justify="right")
     for layer in summaries[0]["layers"]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def print_evaluation(result: Any) -> None:
     )
     if result.split == "test" and result.step is not None:
         print(f"openings of this run's test set so far: {result.test_openings}")
-    table = Table("class", box=None)
+    table = Table("class", box=None, pad_edge=False)
     for title in ("n", "precision", "recall", "F1", "AUC"):
         table.add_column(title, justify="right")
     for row in result.per_class:
@@ -59,4 +60,16 @@ def plain(value: Any) -> str:
 
 def program_name() -> str:
     """Returns how the user calls pictorch: by name, or by path where it is not on the PATH."""
-    return "pictorch" if shutil.which("pictorch") else os.path.relpath(sys.argv[0])
+    if shutil.which("pictorch"):
+        return "pictorch"
+    if os.path.basename(sys.argv[0]) == "__main__.py":
+        return f"{shlex.quote(os.path.relpath(sys.executable))} -m pictorch"
+    return shlex.quote(os.path.relpath(sys.argv[0]))
+
+
+def print_next(commands: dict[str, str]) -> None:
+    """Prints what to do next, as lines to paste; a value says what its command is for, or nothing."""
+    width = max(map(len, commands))
+    for place, (command, reason) in enumerate(commands.items()):
+        comment = f"{'':{width - len(command)}}  # {reason}" if reason else ""
+        print(f"{'       ' if place else 'next:  '}{program_name()} {command}{comment}")

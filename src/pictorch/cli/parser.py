@@ -47,20 +47,16 @@ def build_parser(*rooms: Callable[[AddVerb], None]) -> Parser:
 
     A command of two words, as 'data show', becomes a command of the group that its first word names.
     """
-    shared = Parser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    amount = shared.add_mutually_exclusive_group()
-    amount.add_argument("-q", "--quiet", action="store_true", help="show results and errors only")
-    amount.add_argument("-v", "--verbose", action="store_true", help="show a line at every recorded step too")
-    shared.add_argument("--debug", action="store_true", help="show where an error arose (its traceback)")
     parser = Parser(
         prog="pictorch",
-        description="Trains, judges and ships image classifiers.",
-        epilog="First steps: pictorch demo, then pictorch train cifar10-cnn.",
+        usage="pictorch COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    top = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    groups = {"": top}
+    top = parser.add_subparsers(
+        prog="pictorch", metavar="COMMAND", required=True, help=argparse.SUPPRESS
+    )  # parser.description lists them in the order of the work
+    groups, verbs = {"": top}, dict[str, argparse.ArgumentParser]()
 
     def add_verb(name: str, function: Verb, text: str) -> argparse.ArgumentParser:
         group, _, word = name.rpartition(" ")
@@ -69,16 +65,46 @@ def build_parser(*rooms: Callable[[AddVerb], None]) -> Parser:
             groups[group] = top.add_parser(group, help=about, description=about).add_subparsers(
                 title="commands", metavar="COMMAND", required=True
             )
-        added = groups[group].add_parser(word, parents=[shared], help=text, description=text)
+        added = groups[group].add_parser(word, help=text, description=text)
         added.set_defaults(verb=function)
+        verbs[name] = added
         return added
 
     for add in rooms:
         add(add_verb)
+    for each in verbs.values():
+        _add_general(each)
+    parser.description = _overview(verbs)
     return parser
 
 
+def _add_general(verb: argparse.ArgumentParser) -> None:
+    """Adds what every command takes, below what this one is about."""
+    general = verb.add_argument_group("for every command")
+    general.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    amount = general.add_mutually_exclusive_group()
+    amount.add_argument("-q", "--quiet", action="store_true", help="show results and errors only")
+    amount.add_argument("-v", "--verbose", action="store_true", help="show a line at every recorded step too")
+    general.add_argument("--debug", action="store_true", help="show where an error arose (its traceback)")
+
+
+def _overview(verbs: dict[str, argparse.ArgumentParser]) -> str:
+    """Returns what pictorch is, its commands under the headings of the work, and where to begin."""
+    parts = ["Trains, judges and ships image classifiers. Begin with: pictorch demo"]
+    for heading, names in _WORK.items():
+        lines = [f"  {name:<11} {verbs[name].description}" for name in names if name in verbs]
+        parts += ["\n".join([f"{heading}:", *lines])] if lines else []
+    return "\n\n".join(parts)
+
+
 _GROUPS = {"data": "look at images before anything is trained on them"}
+_WORK = {
+    "look at the images": ("data show", "data check"),
+    "train": ("demo", "recipes", "models", "train", "runs"),
+    "judge": ("evaluate", "report"),
+    "ship": ("export", "verify", "predict"),
+    "this machine": ("doctor",),
+}
 
 
 class _Version(argparse.Action):
