@@ -114,7 +114,7 @@ def test_numbers_with_an_exponent_are_numbers(tmp_path: Path, text: str, value: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("data: {source: a, source: b}", r"a key stands twice \(line 1\)"),
+        ("data: {source: a, source: b}", "line 1: a key stands twice"),
         ("train:\n  epochs: 1\ntrain:\n  epochs: 2", "a key stands twice"),
         ("data: &all {source: a}\nmodel: *all", r"aliases \(\*name\) are not allowed"),
         ("data: !!python/object/apply:os.system ['true']", "could not determine a constructor for the tag"),
@@ -134,7 +134,7 @@ def test_what_yaml_cannot_or_may_not_hold(tmp_path: Path, text: str, reason: str
     with pytest.raises(RecipeError, match=reason) as caught:
         load_recipe(path)
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{path}: not readable as YAML: ")
+    assert problem.startswith(f"{path} is not readable as YAML (")
     assert len(problem.splitlines()) == 1
 
 
@@ -142,7 +142,8 @@ def test_what_yaml_cannot_or_may_not_hold(tmp_path: Path, text: str, reason: str
 def test_a_file_that_holds_no_sections(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     assert problems(path) == (
-        f"{path}: a recipe is a mapping of sections (data, augment, model, loss, optimizer, schedule, train)",
+        f"{path} is no recipe: that is a mapping of sections (data, augment, model, loss, optimizer, "
+        "schedule, train); `pictorch recipes digits` shows one",
     )
 
 
@@ -177,28 +178,29 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     assert all(problem.startswith(f"{path}: ") for problem in found)
     lines = [problem.removeprefix(f"{path}: ") for problem in found]
     sections = "data, augment, model, loss, optimizer, schedule, train"
-    assert lines[0] == "--set loss: write section.key=value"
+    assert lines[0] == "--set loss: write `section.key=value`, as `--set train.epochs=5`"
     assert sorted(lines[1:]) == sorted(
         [
             "data.sorce = 'digits': unknown key (did you mean source?); "
             "known: source, image_size, val_fraction, test_fraction, split_seed",
             f"augmnt: unknown section (did you mean augment?); known: {sections}",
             f"trian: unknown section (did you mean train?); known: {sections}",
-            "data.source: required, but not given",
-            "data.val_fraction = 0.9: input should be less than or equal to 0.5",
-            "augment.flip = 'alternatin': input should be 'none', 'random' or 'alternating' "
+            "data.source: required, but not given; add `--set data.source=VALUE`",
+            "data.val_fraction = 0.9: should be less than or equal to 0.5",
+            "augment.flip = 'alternatin': should be 'none', 'random' or 'alternating' "
             "(did you mean alternating?)",
-            "optimizer.lr = 'fast': input should be a valid number",
-            "optimizer.nesterov = 'no': input should be a valid boolean",
-            "optimizer.momentum = True: input should be a valid number",
-            "schedule = 5: input should be a valid dictionary or instance of ScheduleSection",
-            "train.epochs: required, but not given",
-            "train.batch_size = 12.5: input should be a valid integer",
-            "train.precision = 'float3': input should be 'auto', 'float32', 'float64', 'bf16' or 'fp16' "
+            "optimizer.lr = 'fast': should be a valid number",
+            "optimizer.nesterov = 'no': should be a valid boolean",
+            "optimizer.momentum = True: should be a valid number",
+            "schedule = 5: should hold keys, which may be name, warmup_fraction, warmup_start, final_factor, "
+            "step_epochs, step_factor",
+            "train.epochs: required, but not given; add `--set train.epochs=VALUE`",
+            "train.batch_size = 12.5: should be a valid integer",
+            "train.precision = 'float3': should be 'auto', 'float32', 'float64', 'bf16' or 'fp16' "
             "(did you mean float32?)",
-            "train.channels_last = 'autp': input should be 'auto' or input should be a valid boolean "
+            "train.channels_last = 'autp': should be 'auto' or should be a valid boolean "
             "(did you mean auto?)",
-            "train.seed = -1: input should be greater than or equal to 0",
+            "train.seed = -1: should be greater than or equal to 0",
             "no simplenet here",
         ]
     )
@@ -207,14 +209,17 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 def test_sections_that_disagree() -> None:
     changes = {"train.accumulate": 5, "train.early_stop_epochs": 2, "data.val_fraction": 0}
     assert problems(BASE, changes) == (
-        "recipe: train.accumulate: 5 does not divide train.batch_size 128",
-        "recipe: train.early_stop_epochs: 2 needs validation images, but data.val_fraction is 0",
+        "recipe: train.accumulate: 5 does not divide train.batch_size 128; try `--set train.accumulate=4`",
+        "recipe: train.early_stop_epochs: 2 needs validation images, but data.val_fraction is 0; "
+        "leave out one of the two",
     )
 
 
 def test_missing_sections() -> None:
-    required = ("data", "model", "optimizer", "train")
-    assert problems({}) == tuple(f"recipe: {section}: required, but not given" for section in required)
+    required = ("data.source", "model.name", "optimizer.lr", "train.epochs")
+    assert problems({}) == tuple(
+        f"recipe: {key}: required, but not given; add `--set {key}=VALUE`" for key in required
+    )
 
 
 @pytest.mark.parametrize("key", [5, None, True])
@@ -242,7 +247,7 @@ def test_networks_are_checked_where_they_are_given() -> None:
     assert load_recipe(BASE, network_problem=lambda name: None).model.name == "simple_net"
     assert problems(other, network_problem=refused) == ("recipe: no resnet81 here",)
     assert problems({**BASE, "model": {"name": 18}}, network_problem=refused) == (
-        "recipe: model.name = 18: input should be a valid string",
+        "recipe: model.name = 18: should be a valid string",
     )
 
 
@@ -275,14 +280,17 @@ def test_the_last_override_of_a_field_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("train.epochs", "--set train.epochs: write section.key=value"),
-        ("epochs=3", "--set epochs: write section.key=value"),
-        ("=3", "--set : write section.key=value"),
-        ("train.epochs=[", "--set train.epochs=[: '[' is not a YAML value"),
-        ("data.source=*x", "--set data.source=*x: '*x' is not a YAML value"),
-        ("data.source=2020-13-45", "--set data.source=2020-13-45: '2020-13-45' is not a YAML value"),
-        ("train.epochs=", "train.epochs = None: input should be a valid integer"),
-        ("train.epochs=1e1", "train.epochs = 10.0: input should be a valid integer"),
+        ("train.epochs", "--set train.epochs: write `section.key=value`, as `--set train.epochs=5`"),
+        ("epochs=3", "--set epochs: write `section.key=value`, as `--set train.epochs=5`"),
+        ("=3", "--set : write `section.key=value`, as `--set train.epochs=5`"),
+        ("train.epochs=[", "--set train.epochs=[: '[' is not a YAML value; put it in quotes"),
+        ("data.source=*x", "--set data.source=*x: '*x' is not a YAML value; put it in quotes"),
+        (
+            "data.source=2020-13-45",
+            "--set data.source=2020-13-45: '2020-13-45' is not a YAML value; put it in quotes",
+        ),
+        ("train.epochs=", "train.epochs = None: should be a valid integer"),
+        ("train.epochs=1e1", "train.epochs = 10.0: should be a valid integer"),
     ],
 )
 def test_overrides_that_are_refused(text: str, problem: str) -> None:

@@ -241,17 +241,21 @@ def contradictions(data: DataSection, train: TrainSection) -> list[str]:
     """Returns a line for each pair of fields that do not fit together; required ones are not looked at."""
     problems = []
     if train.batch_size % train.accumulate:
+        smaller = range(1, min(train.accumulate, train.batch_size) + 1)
+        divisor = max(parts for parts in smaller if train.batch_size % parts == 0)
         problems.append(
-            f"train.accumulate: {train.accumulate} does not divide train.batch_size {train.batch_size}"
+            f"train.accumulate: {train.accumulate} does not divide train.batch_size {train.batch_size}; "
+            f"try `--set train.accumulate={divisor}`"
         )
     if train.early_stop_epochs and data.val_fraction == 0:
         problems.append(
             f"train.early_stop_epochs: {train.early_stop_epochs} needs validation images, "
-            "but data.val_fraction is 0"
+            "but data.val_fraction is 0; leave out one of the two"
         )
     if train.keep_checkpoints and train.save_every_epochs is None:
         problems.append(
-            f"train.keep_checkpoints: {train.keep_checkpoints} needs train.save_every_epochs, which is null"
+            f"train.keep_checkpoints: {train.keep_checkpoints} needs train.save_every_epochs, "
+            "which is null; try `--set train.save_every_epochs=1`"
         )
     return problems
 

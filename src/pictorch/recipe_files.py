@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            raise yaml.YAMLError(f"a key stands twice below line {node.start_mark.line + 1}")
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: a key stands twice")
         return mapping
 
 
@@ -189,7 +189,7 @@ def _override(values: dict[str, Any], overrides: Overrides) -> list[str]:
             continue
         path, equals, text = change.partition("=")
         if not equals:
-            problems.append(f"--set {change}: write section.key=value")
+            problems.append(f"--set {change}: write `section.key=value`, as `--set train.epochs=5`")
             continue
         try:
             pairs.append((path.strip(), yaml.load(text, _Loader)))  # noqa: S506
@@ -198,7 +198,7 @@ def _override(values: dict[str, Any], overrides: Overrides) -> list[str]:
     for path, value in pairs:
         section, dot, key = path.partition(".")
         if not dot or not isinstance(values.setdefault(section, {}), dict):
-            problems.append(f"--set {path}: write section.key=value")
+            problems.append(f"--set {path}: write `section.key=value`, as `--set train.epochs=5`")
             continue
         values[section][key] = value
     return problems
@@ -237,10 +237,13 @@ def _explain(error: ValidationError) -> list[str]:
         if not path:
             problems += message.splitlines()
         elif detail["type"] == "missing" and len(detail["loc"]) <= 2:
-            problems.append(f"{path}: required, but not given; add `--set {path}=VALUE`")
+            keys = [path] if "." in path else [f"{path}.{key}" for key in _required(path)]
+            problems += [f"{key}: required, but not given; add `--set {key}=VALUE`" for key in keys]
         else:
             _, demands = wrong.setdefault(path, (detail["input"], []))
-            demands.append(f"{message[0].lower()}{message[1:]}")
+            if detail["type"].startswith("model_"):
+                message = f"should hold keys, which may be {listed(SECTIONS[path].model_fields)}"
+            demands.append(message.removeprefix("Input "))
     for path, (value, demands) in wrong.items():
         near = nearest(value, _choices(path)) if isinstance(value, str) else ""
         problems.append(f"{path} = {_short(value)}: {' or '.join(dict.fromkeys(demands))}{near}")
@@ -250,6 +253,10 @@ def _explain(error: ValidationError) -> list[str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _required(section: str) -> list[str]:
+    return [key for key, field in SECTIONS[section].model_fields.items() if field.is_required()]
 
 
 def _choices(path: str) -> list[str]:

@@ -117,7 +117,8 @@ def test_endless_lists_of_fields_are_refused(monkeypatch):
 @settings(deadline=None)
 @given(st.integers(1, len(WHOLE) - 1))
 def test_cut_off_model_is_refused_or_harmless(length):
-    assert answer(WHOLE[:length]) in ("passes", "model.onnx is not an ONNX model")
+    said = answer(WHOLE[:length])
+    assert said == "passes" or said.startswith("model.onnx is not an ONNX model; ")
 
 
 @settings(deadline=None)

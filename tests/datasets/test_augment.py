@@ -196,6 +196,6 @@ def test_what_does_not_fit_the_images_is_refused_together() -> None:
     with pytest.raises(RecipeError) as caught:
         check_fits(AugmentSection(crop_padding=8, cutout=9), 8)
     assert caught.value.problems == (
-        "augment.crop_padding: 8 needs images larger than 8 pixels",
-        "augment.cutout: 9 is more than the image's 8 pixels",
+        "augment.crop_padding: 8 needs images larger than 8 pixels; try `--set augment.crop_padding=1`",
+        "augment.cutout: 9 is more than the image's 8 pixels; try `--set augment.cutout=2`",
     )

@@ -33,7 +33,7 @@ def test_broken_images_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
     (tmp_path / "b" / "002.png").write_bytes(whole[: len(whole) // 2])
     message = refusal(tmp_path)
     first = tmp_path / "a" / "001.png"
-    assert message.startswith(f"3 of 6 images cannot be used; first: {first}: the file is empty")
+    assert message.startswith(f"3 of 6 images cannot be used, first {first}: the file is empty")
     (tmp_path / "a" / "001.png").unlink()
     message = refusal(zip_folder(tmp_path, tmp_path.parent / "broken.zip"))
     assert "2 of 5 images cannot be used" in message

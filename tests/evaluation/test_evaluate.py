@@ -118,7 +118,7 @@ def test_training_on_everything_has_no_best_and_no_validation() -> None:
     assert result.val_accuracy is None
     assert result.checkpoint == "last"
     assert RunFolder.open("run").data()["counts"] == {"train": 1438, "val": 0, "test": 359}
-    with pytest.raises(DataError, match="use --split test"):
+    with pytest.raises(DataError, match="use `--split test`"):
         pictorch.evaluate("run")
     assert pictorch.evaluate("run", split="test").checkpoint == "last"
 
@@ -129,5 +129,5 @@ def test_other_images_are_refused(run: Path, tmp_path: Path) -> None:
     other = write_classes(tmp_path / "other", {str(digit): 4 for digit in range(10)})
     with pytest.raises(DataError, match="fingerprint differs"):
         pictorch.evaluate(run, data=other)
-    with pytest.raises(RecipeError, match="--out is for bundles"):
+    with pytest.raises(RecipeError, match="leave out --out"):
         pictorch.evaluate(run, out=tmp_path / "x")
