@@ -89,6 +89,7 @@ const number = (cell) => parseFloat(cell.textContent.replaceAll(",", ""));
 for (const table of all("table.sortable")) {
   const heads = all("thead th", table), body = table.tBodies[0];
   heads.forEach((head, column) => {
+    if (!body.rows[0].cells[column].textContent) return;
     const button = document.createElement("button");
     button.append(...head.childNodes);
     head.append(button);
