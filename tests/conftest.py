@@ -23,6 +23,14 @@ def own_place(tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty folder in which nothing but the test writes."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def cifar10_home() -> Path:
     """The folder that holds real CIFAR-10; skips where PICTORCH_DATA names none."""
     home = os.environ.get("PICTORCH_DATA")

@@ -215,7 +215,8 @@ def test_what_a_person_reads(trained: Path, capsys: pytest.CaptureFixture[str]) 
     assert "pictorch train cifar10-cnn" in shown
     log = (trained / "log.txt").read_text()
     assert "val loss" in log
-    assert log.splitlines()[-1].startswith("    2/2  ")
+    assert "\n    2/2  " in log
+    assert "\ntest accuracy " in log, "evaluations and exports are kept in it too"
 
 
 def test_an_error_with_json_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:

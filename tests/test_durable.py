@@ -16,40 +16,7 @@ import pytest
 
 from pictorch import durable
 from pictorch.errors import CheckpointError, ResourceError
-
-Files = dict[str, bytes]
-OLD: Files = {"weights": b"old weights", "inner/state": b"old state"}
-NEW: Files = {"weights": b"new weights, longer", "state": b"new state"}
-
-
-def fill(folder: Path, files: Files) -> None:
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        with path.open("wb") as file:
-            file.write(data)
-
-
-def put(target: Path, files: Files, *, keep_previous: bool = False, step: int = 0) -> None:
-    with durable.new_folder(target, {"step": step}, keep_previous=keep_previous) as folder:
-        fill(folder, files)
-
-
-def newest(target: Path) -> tuple[Files, str | None]:
-    folder, manifest, complaint = durable.newest_folder(target)
-    return {name: (folder / name).read_bytes() for name in manifest["files"]}, complaint
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    folder = tmp_path / "place"
-    folder.mkdir()
-    return folder
-
+from sealed_folders import NEW, OLD, fill, names, newest, put
 
 # --- what reaches the disk, and in which order ----------------------------------------------------
 
@@ -139,7 +106,7 @@ def test_truncate(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one\ntwo\n"
     durable.truncate(path, 4)
     assert path.read_bytes() == b"one\n"
-    with pytest.raises(CheckpointError, match=r"lines is shorter than the checkpoint says"):
+    with pytest.raises(CheckpointError, match=r"lines is shorter than its checkpoint says"):
         durable.truncate(path, 5)
     durable.truncate(path, 0)
     assert path.read_bytes() == b""
@@ -310,6 +277,24 @@ def test_the_newest_whole_folder_is_found(place: Path) -> None:
     (place / "last.previous" / "weights").unlink()
     with pytest.raises(CheckpointError, match=r"last\.previous is damaged \(weights is missing\)"):
         durable.newest_folder(target)
+
+
+def test_a_step_back_takes_the_one_before(place: Path) -> None:
+    for files in (OLD, NEW):
+        put(place / "best", files, keep_previous=True)
+    durable.step_back(place / "best")
+    assert newest(place / "best") == (OLD, None)
+    durable.step_back(place / "best")
+    assert names(place) == [], "there was none before it"
+
+
+def test_a_removed_folder_is_gone(place: Path) -> None:
+    put(place / "one", OLD)
+    put(place / "other", OLD)
+    for _ in range(2):
+        durable.remove_folder(place / "one")
+    durable.sweep(place)
+    assert names(place) == ["other"]
 
 
 def test_set_aside_keeps_a_damaged_folder_from_displacing_a_whole_one(place: Path) -> None:

@@ -24,12 +24,10 @@ import pytest
 
 from pictorch import durable
 from pictorch.errors import ResourceError
+from pictorch.run_folder import RunFolder
+from sealed_folders import NEW, OLD, Files, names, newest, put
 
 OPERATIONS = ("fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
-
-Files = dict[str, bytes]
-OLD: Files = {"weights": b"old weights", "inner/state": b"old state"}
-NEW: Files = {"weights": b"new weights, longer", "state": b"new state"}
 
 
 class FaultyDisk:
@@ -92,35 +90,6 @@ class TornFile:
 
         self._disk.operation("write", half_done)
         return int(self._file.write(data))
-
-
-def fill(folder: Path, files: Files) -> None:
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        with path.open("wb") as file:
-            file.write(data)
-
-
-def put(target: Path, files: Files, *, keep_previous: bool = False, step: int = 0) -> None:
-    with durable.new_folder(target, {"step": step}, keep_previous=keep_previous) as folder:
-        fill(folder, files)
-
-
-def newest(target: Path) -> tuple[Files, str | None]:
-    folder, manifest, complaint = durable.newest_folder(target)
-    return {name: (folder / name).read_bytes() for name in manifest["files"]}, complaint
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    folder = tmp_path / "place"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -292,13 +261,14 @@ def test_the_manifest_is_the_last_file(place: Path) -> None:
 # --- a kill at every operation --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rig", ["file", "folder", "folder-kept", "chain"])
+@pytest.mark.parametrize("rig", ["file", "folder", "folder-kept", "chain", "rolling", "step-back"])
 def test_a_kill_leaves_old_or_new(tmp_path: Path, rig: str) -> None:
     """The children are forked by a small process of its own: forking a pytest that loaded torch is unsafe."""
     command = [sys.executable, __file__, rig, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= {"file": 4, "folder": 25, "folder-kept": 25, "chain": 50}[rig]
+    least = {"file": 4, "folder": 25, "folder-kept": 25, "chain": 50, "rolling": 18, "step-back": 5}
+    assert int(done.stdout) >= least[rig]
 
 
 def killed(kill_at: int, act: Callable[[], None]) -> bool:
@@ -369,11 +339,63 @@ def kill_again_and_again(place: Path) -> int:
     return kills
 
 
+def kill_rolling_checkpoints(place: Path) -> int:
+    """Kills a run that saves epoch 3 and drops epoch 1, keeping two."""
+    run, n = RunFolder(place), 1
+    folder = place / "checkpoints"
+
+    def save(epoch: int) -> None:
+        put(run.checkpoint_path(f"epoch-{epoch:04d}"), OLD, step=epoch)
+
+    def save_third() -> None:
+        save(3)
+        run.drop_checkpoints(keep=2, until_epoch=3)
+
+    for again in (1, 2):
+        save(again)
+    while killed(n, save_third):
+        whole = [name for name in run.checkpoints() if durable.verify_folder(folder / name)]
+        assert whole in (
+            ["epoch-0001", "epoch-0002"],
+            ["epoch-0001", "epoch-0002", "epoch-0003"],
+            ["epoch-0002", "epoch-0003"],
+        )
+        save_third()
+        assert names(folder) == ["epoch-0002", "epoch-0003"], "a killed process left something behind"
+        durable.remove_folder(folder / "epoch-0003")
+        save(1)
+        n += 1
+    assert names(folder) == ["epoch-0002", "epoch-0003"]
+    return n - 1
+
+
+def kill_step_back(place: Path) -> int:
+    target, n = place / "best", 1
+
+    def prepare() -> None:
+        for step, files in ((1, OLD), (2, NEW)):
+            put(target, files, keep_previous=True, step=step)
+
+    prepare()
+    while killed(n, lambda: durable.step_back(target)):
+        assert newest(target) in ((OLD, None), (NEW, None))
+        while durable.newest_folder(target)[1]["step"] > 1:
+            durable.step_back(target)
+        assert newest(target) == (OLD, None)
+        prepare()
+        n += 1
+    assert newest(target) == (OLD, None)
+    assert names(place) == ["best"]
+    return n - 1
+
+
 RIGS: dict[str, Callable[[Path], int]] = {
     "file": kill_file_writer,
     "folder": lambda place: kill_folder_writer(place, keep_previous=False),
     "folder-kept": lambda place: kill_folder_writer(place, keep_previous=True),
     "chain": kill_again_and_again,
+    "rolling": kill_rolling_checkpoints,
+    "step-back": kill_step_back,
 }
 
 if __name__ == "__main__":

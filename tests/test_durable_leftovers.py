@@ -7,22 +7,7 @@ from pathlib import Path
 import pytest
 
 from pictorch import durable
-
-
-def put(target: Path) -> None:
-    with durable.new_folder(target, {}) as folder:
-        (folder / "weights").write_bytes(b"new weights")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    folder = tmp_path / "place"
-    folder.mkdir()
-    return folder
+from sealed_folders import names, put
 
 
 @pytest.fixture
@@ -44,6 +29,14 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(place: Path, dead
     put(place / name)
     durable.verify_folder(place / name)
     assert names(place) == sorted([name, *living, *strange])
+
+
+def test_remains_of_removed_folders_are_swept(place: Path, dead_pid: int) -> None:
+    living, strange = f".one.trash-{os.getppid()}", ".one.trash-"
+    for leftover in (f".one.trash-{dead_pid}", f".two.previous.trash-{dead_pid}", living, strange):
+        (place / leftover / "inner").mkdir(parents=True)
+    durable.sweep(place)
+    assert names(place) == sorted([living, strange])
 
 
 def test_a_process_that_may_not_be_asked_is_alive(

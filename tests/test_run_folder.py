@@ -41,7 +41,7 @@ def begin(run: RunFolder, recipe: Recipe | None = None) -> None:
         command=["pictorch", "train", "not UTF-8: \udcff"],
         network={"name": "simple_net", "parameters": 25578},
         environment={"threads": 2},
-        data={"source": "digits", "class_names": ["0", "1"]},
+        data={"source": "digits", "class_names": ["0", "1"], "fingerprint": "f", "counts": {}, "input": {}},
         segments=SEGMENTS,
     )
 
@@ -95,7 +95,7 @@ def test_out_must_be_empty(tmp_path: Path) -> None:
     assert RunFolder.create(out, "digits").path == out
     assert RunFolder.create(str(out), "digits").path == out
     (out / "photo.png").write_bytes(b"")
-    with pytest.raises(RecipeError, match=re.escape(f"{out} is not empty; go on with `pictorch train --res")):
+    with pytest.raises(RecipeError, match=re.escape(f"--out {out} is not empty; choose another --out")):
         RunFolder.create(out, "digits")
     assert os.listdir(out) == ["photo.png"]
 
@@ -111,7 +111,9 @@ def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
 def test_a_folder_is_a_run_once_it_has_begun(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", "own")
     for path in (run.path, tmp_path / "missing"):
-        with pytest.raises(CheckpointError, match=r"is not a run folder \(it has no run\.json\)"):
+        with pytest.raises(
+            CheckpointError, match=r"is not a run folder \(it (has no run\.json|does not exist)\)"
+        ):
             RunFolder.open(path)
     begin(run)
     assert RunFolder.open(str(run.path)).path == run.path
@@ -132,7 +134,7 @@ def test_a_newer_schema_is_refused_and_this_one_read(run: RunFolder) -> None:
         (run.path / "run.json").write_text(json.dumps({**facts, "schema": schema}))
         with pytest.raises(CheckpointError, match="was written by a newer pictorch") as caught:
             RunFolder.open(run.path)
-        assert "upgrade with: pip install -U pictorch" in str(caught.value)
+        assert "upgrade with `pip install -U pictorch`" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
@@ -198,14 +200,19 @@ def test_what_a_run_begins_with_is_read_back(run: RunFolder) -> None:
         "schema": 1,
         "source": "digits",
         "class_names": ["0", "1"],
+        "fingerprint": "f",
+        "counts": {},
+        "input": {},
         "test_openings": 0,
     }
     assert run.facts() == {
         "schema": 1,
+        "recipe": "own",
         "command": ["pictorch", "train", "not UTF-8: \udcff"],
         "network": {"name": "simple_net", "parameters": 25578},
         "segments": SEGMENTS,
         "finished_epoch": None,
+        "stopped_by": None,
     }
     run.write_environment({"threads": 4})
     assert run.environment() == {"threads": 4}
@@ -229,6 +236,17 @@ def test_segments_and_the_end_are_recorded(run: RunFolder) -> None:
     assert run.facts()["segments"] == [*SEGMENTS, added]
     assert run.facts()["finished_epoch"] is None
     assert run.facts()["network"]["name"] == "simple_net"
+
+
+def test_what_stopped_a_run_is_recorded(run: RunFolder) -> None:
+    run.write_stopped("max_minutes")
+    assert run.facts()["stopped_by"] == "max_minutes"
+    assert run.facts()["finished_epoch"] is None
+    run.write_stopped(None)
+    before = (run.path / "run.json").stat().st_mtime_ns
+    run.write_stopped(None)
+    assert run.facts()["stopped_by"] is None
+    assert (run.path / "run.json").stat().st_mtime_ns == before, "nothing new is not written"
 
 
 def test_test_openings_are_counted(run: RunFolder) -> None:
@@ -260,24 +278,24 @@ def test_a_damaged_line_in_the_middle_is_refused(run: RunFolder) -> None:
 
 
 def test_cut_back_to_a_checkpoint(run: RunFolder) -> None:
-    assert run.log_sizes() == {"metrics.jsonl": 0, "timing.jsonl": 0}
+    assert run.metrics_bytes() == 0
     run.cut_back(0, 0)
     for step in (10, 20):
         run.append_metrics({"step": step})
         run.append_timing({"step": step, "seconds": 1.5})
-    sizes = run.log_sizes()
-    assert sizes["metrics.jsonl"] == (run.path / "metrics.jsonl").stat().st_size
+    size = run.metrics_bytes()
+    assert size == (run.path / "metrics.jsonl").stat().st_size
     for step in (30, 40):
         run.append_metrics({"step": step})
         run.append_timing({"step": step, "seconds": 2.5})
     with (run.path / "metrics.jsonl").open("ab") as metrics, (run.path / "timing.jsonl").open("ab") as timing:
         metrics.write(b'{"step": 5')
         timing.write(b'{"step": 5')
-    run.cut_back(sizes["metrics.jsonl"], 20)
+    run.cut_back(size, 20)
     assert [line["step"] for line in run.metrics()] == [10, 20]
     assert run.timing() == [{"step": 10, "seconds": 1.5}, {"step": 20, "seconds": 1.5}]
-    assert run.log_sizes() == sizes
-    with pytest.raises(CheckpointError, match="shorter than the checkpoint says"):
+    assert run.metrics_bytes() == size
+    with pytest.raises(CheckpointError, match="shorter than its checkpoint says"):
         run.cut_back(10_000, 20)
 
 
@@ -306,7 +324,7 @@ def test_damaged_arrays_are_refused(run: RunFolder) -> None:
 
 def test_pickled_arrays_are_not_read(run: RunFolder) -> None:
     np.savez(run.path / "samples.npz", images=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(CheckpointError, match=r"samples\.npz is damaged: Object arrays cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"samples\.npz is damaged \(Object arrays cannot be loaded"):
         run.samples()
 
 
@@ -350,7 +368,9 @@ def test_an_evaluation_as_json_has_the_promised_names() -> None:
 
 def test_best_then_last_is_chosen(run: RunFolder) -> None:
     assert run.checkpoints() == []
-    with pytest.raises(CheckpointError, match=r"has no checkpoint yet; go on with: pictorch train --resume"):
+    with pytest.raises(
+        CheckpointError, match=r"has no checkpoint yet; make one with `pictorch train --resume"
+    ):
         run.choose_checkpoint(None)
     checkpoint(run, "last")
     assert run.choose_checkpoint(None) == "last"
@@ -373,6 +393,19 @@ def test_epochs_are_found_by_number(run: RunFolder) -> None:
         with pytest.raises(CheckpointError, match="unknown checkpoint") as caught:
             run.choose_checkpoint(asked)
         assert "known: epoch-0002, epoch-0012, epoch-10000, last" in str(caught.value)
+
+
+def test_the_newest_epochs_stay(run: RunFolder) -> None:
+    for epoch in (9998, 9999, 10_000, 10_001, 2):
+        checkpoint(run, f"epoch-{epoch:04d}")
+    for name in ("best", "last"):
+        checkpoint(run, name)
+    run.drop_checkpoints(keep=2, until_epoch=10_000)
+    assert run.checkpoints() == ["best", "last", "epoch-9999", "epoch-10000", "epoch-10001"]
+    run.drop_checkpoints(keep=5, until_epoch=10_001)
+    assert len(run.checkpoints()) == 5
+    run.drop_checkpoints(keep=1, until_epoch=9998)
+    assert len(run.checkpoints()) == 5
 
 
 def test_only_whole_names_are_checkpoints(run: RunFolder) -> None:

@@ -175,6 +175,32 @@ def set_aside(target: Path) -> Path:
     return damaged
 
 
+def step_back(target: Path) -> None:
+    """Removes a folder and puts the one that was kept before it, if any, in its place."""
+    with explained(target):
+        if target.exists():
+            _remove(target)
+        if previous_of(target).exists():
+            os.rename(previous_of(target), target)
+        _sync_folder(target.parent)
+
+
+def remove_folder(target: Path) -> None:
+    """Removes a folder where it is there; a kill leaves it whole, or remains of it that `sweep` takes."""
+    with explained(target):
+        if target.exists():
+            _remove(target)
+            _sync_folder(target.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what processes that were killed while they removed something left in `folder`."""
+    for trash in folder.glob(".*.trash-*"):
+        pid = trash.name.rpartition("-")[2]
+        if pid.isdecimal() and not _is_running(int(pid)):
+            shutil.rmtree(trash, ignore_errors=True)
+
+
 def exists(target: Path) -> bool:
     """Returns whether `target`, or the folder that stood there before it, is on the disk."""
     return target.exists() or previous_of(target).exists()

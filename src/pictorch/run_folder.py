@@ -207,12 +207,14 @@ class RunFolder:
         durable.write_bytes(self._file("recipe.yaml"), dump_recipe(recipe).encode())
         self.write_environment(environment)
         durable.write_json(self._file("data.json"), {"schema": SCHEMA, **data, "test_openings": 0})
-        facts = {"schema": SCHEMA, "command": command, "network": network}
-        facts |= {"segments": segments, "finished_epoch": None}
+        facts = {"schema": SCHEMA, "recipe": recipe.name, "command": command, "network": network}
+        facts |= {"segments": segments, "finished_epoch": None, "stopped_by": None}
         durable.write_json(self._file("run.json"), facts)
 
     def facts(self) -> dict[str, Any]:
-        """Returns run.json: schema, command, network (layer table), segments, finished_epoch."""
+        """Returns run.json: schema, recipe (its name), command, network (layer table), segments,
+        finished_epoch, stopped_by.
+        """
         return self._read_json("run.json")
 
     def write_segments(self, segments: list[dict[str, Any]]) -> None:
@@ -224,6 +226,11 @@ class RunFolder:
         """Records that training ended after `epoch` epochs, as planned or stopped early."""
         if self.facts()["finished_epoch"] != epoch:
             durable.write_json(self._file("run.json"), {**self.facts(), "finished_epoch": epoch})
+
+    def write_stopped(self, cause: str | None) -> None:
+        """Records what stopped the training before its end, None while it goes on."""
+        if self.facts().get("stopped_by") != cause:
+            durable.write_json(self._file("run.json"), {**self.facts(), "stopped_by": cause})
 
     def recipe(self) -> Recipe:
         """Returns the resolved recipe of the run."""
@@ -261,15 +268,13 @@ class RunFolder:
         return self._read_lines("metrics.jsonl")
 
     def timing(self) -> list[dict[str, Any]]:
-        """Returns the lines of timing.jsonl, `kind` being 'step' or 'epoch'."""
+        """Returns the lines of timing.jsonl, `kind` being 'step', 'epoch' or 'stop'."""
         return self._read_lines("timing.jsonl")
 
-    def log_sizes(self) -> dict[str, int]:
-        """Returns the bytes of both line files, which a checkpoint keeps to cut them back to."""
-        return {
-            name: self._file(name).stat().st_size if self._file(name).exists() else 0
-            for name in ("metrics.jsonl", "timing.jsonl")
-        }
+    def metrics_bytes(self) -> int:
+        """Returns the size of metrics.jsonl, which a checkpoint keeps to cut it back to."""
+        path = self._file("metrics.jsonl")
+        return path.stat().st_size if path.exists() else 0
 
     def cut_back(self, metrics_bytes: int, last_step: int) -> None:
         """Drops what was recorded after a checkpoint: metrics by size, timing by step."""
@@ -316,8 +321,18 @@ class RunFolder:
     def checkpoints(self) -> list[str]:
         """Returns the names of the checkpoints that are there, best and last first."""
         folder = self._file("checkpoints")
-        kept = sorted(path.name for path in folder.glob("epoch-*") if path.suffix == "")
+        kept = [f"epoch-{epoch:04d}" for epoch in self._kept_epochs()]
         return [name for name in (BEST, LAST) if durable.exists(folder / name)] + kept
+
+    def drop_checkpoints(self, *, keep: int, until_epoch: int) -> None:
+        """Removes the oldest `epoch-NNNN` up to `until_epoch` so that the newest `keep` of them stay."""
+        for epoch in [epoch for epoch in self._kept_epochs() if epoch <= until_epoch][:-keep]:
+            durable.remove_folder(self.checkpoint_path(f"epoch-{epoch:04d}"))
+        durable.sweep(self._file("checkpoints"))
+
+    def _kept_epochs(self) -> list[int]:
+        names = (path.name for path in self._file("checkpoints").glob("epoch-*"))
+        return sorted(int(name[6:]) for name in names if re.fullmatch(r"epoch-\d{4,}", name))
 
     def choose_checkpoint(self, asked: str | None) -> str:
         """Returns the asked checkpoint, else best, else last; raises when it is not there."""

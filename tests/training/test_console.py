@@ -3,10 +3,14 @@
 import io
 import re
 import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from pictorch.errors import DataError
 from pictorch.training.console import Console, StepView
 
 VIEW = StepView(
@@ -23,6 +27,7 @@ VIEW = StepView(
 PLACE = "epoch 2/40  batch 3/4  3 min 05 s left"
 FIGURES = "loss 1.2346  lr 0.05  grad 2.5  12,346 images/s"
 LINE = f"{PLACE}  {FIGURES}"
+HEAD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}  \S.*")
 
 
 class Terminal(io.StringIO):
@@ -36,6 +41,8 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    strftime = staticmethod(time.strftime)
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_figures_of_a_step() -> None:
     assert (VIEW.place(), VIEW.figures()) == (PLACE, FIGURES)
     without = StepView(1, 1, 1, 1, 0.0, 1e-5, None, 0.4, 0.2)
-    assert without.place() == "epoch 1/1  batch 1/1  0.0.2 s left"
+    assert without.place() == "epoch 1/1  batch 1/1  0.2 s left"
     assert without.figures() == "loss 0.0000  lr 1e-05  0 images/s"
 
 
@@ -88,7 +95,8 @@ def test_quiet_shows_nothing_and_keeps_the_log(tmp_path: Path, clock: Clock) -> 
             assert not console.wants_step()
             console.line("kept", "bold")
         assert stream.getvalue() == ""
-    assert (tmp_path / "log.txt").read_text() == "kept\nkept\n"
+    kept = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line for line in kept if not HEAD.fullmatch(line)] == ["kept", "kept"]
 
 
 def test_the_log_keeps_all_that_was_shown(tmp_path: Path) -> None:
@@ -100,7 +108,9 @@ def test_the_log_keeps_all_that_was_shown(tmp_path: Path) -> None:
     console.step(VIEW)
     Console(stream=io.StringIO()).line("another console")
     assert stream.getvalue() == f"before\né 鳥\n{LINE}\n"
-    assert log.read_text("utf-8") == f"before\né 鳥\n{LINE}\n"
+    head, _, rest = log.read_text("utf-8").partition("\n")
+    assert HEAD.fullmatch(head), "date and command"
+    assert rest == f"before\né 鳥\n{LINE}\n"
     console.line("a path that is not UTF-8: \udcff")
     assert log.read_text("utf-8").endswith("not UTF-8: \\udcff\n")
 
@@ -177,3 +187,58 @@ def test_the_terminal_is_left_in_order_after_an_error() -> None:
     assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")
     console.line("after it")
     assert terminal.getvalue().endswith("after it\n")
+
+
+def worked(console: Console, log: Path, work: Callable[[], None]) -> str:
+    """Returns what one piece of work left in its log, less date and command."""
+    with suppress(BaseException), console.recorded():
+        console.line("before the log is known")
+        console.keep_log(log)
+        work()
+    text = log.read_text()
+    log.unlink()
+    return text.partition("\n")[2]
+
+
+def test_the_error_that_ends_the_work_stands_in_the_log(tmp_path: Path) -> None:
+    def fail(error: BaseException) -> Callable[[], None]:
+        def work() -> None:
+            raise error
+
+        return work
+
+    console, log = Console("quiet", io.StringIO()), tmp_path / "log.txt"
+    before = "before the log is known\n"
+    told = worked(console, log, fail(DataError("no such folder; give another")))
+    assert told == f"{before}no such folder; give another\n"
+    for error in (ZeroDivisionError("oh"), KeyboardInterrupt()):
+        told = worked(console, log, fail(error))
+        assert told.startswith(f"{before}Traceback")
+        assert type(error).__name__ in told.splitlines()[-1]
+
+
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("level", ["quiet", "normal"])
+def test_warnings_are_lines_of_the_log(tmp_path: Path, level: str) -> None:
+    stream, shown = io.StringIO(), warnings.showwarning
+    told = worked(
+        Console(level, stream), tmp_path / "log.txt", lambda: warnings.warn("old\n  way", stacklevel=1)
+    )
+    line = "warning: old way (UserWarning)\n"
+    assert told == f"before the log is known\n{line}"
+    assert stream.getvalue().endswith(line) == (level == "normal")
+    assert warnings.showwarning is shown
+
+
+def test_works_do_not_mix_their_logs(tmp_path: Path) -> None:
+    console = Console("quiet", io.StringIO())
+    assert worked(console, tmp_path / "one.txt", lambda: None) == "before the log is known\n"
+    console.line("between")
+    assert worked(console, tmp_path / "two.txt", lambda: None) == "before the log is known\n"
+
+
+def test_details_are_for_the_verbose() -> None:
+    for level, expected in (("quiet", ""), ("normal", ""), ("verbose", "a detail\n")):
+        stream = io.StringIO()
+        Console(level, stream).detail("a detail")
+        assert stream.getvalue() == expected

@@ -34,8 +34,9 @@ def test_the_record(record: dict[str, Any]) -> None:
     assert record["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
     assert record["packages"]["torch"] == importlib.metadata.version("torch")
     assert {"numpy", "pillow", "torch", "torchvision", "onnxruntime"} <= record["packages"].keys()
-    assert record["auto"]["train.threads"] == {"value": 2, "reason": "set in the recipe"}
+    assert record["auto"]["train.threads"] == {"value": 2, "reason": "set in the recipe", "measured": ""}
     assert record["auto"]["train.precision"]["reason"].startswith("auto: ")
+    assert record["auto"]["train.compile"]["measured"] == "not measured"
     assert len(record["auto"]) == 6
 
 

@@ -17,6 +17,7 @@ from pictorch.run_folder import RunFolder
 from pictorch.training import loop
 from pictorch.training.console import Console
 from pictorch.training.start import train
+from run_bytes import differing, files_of
 
 QUIET = Console("quiet")
 
@@ -36,26 +37,6 @@ def train_step(session, **options):
 loop.train_step = train_step
 sys.exit(cli.main(arguments))
 """
-
-
-def files_of(run: Path) -> dict[str, bytes]:
-    """Everything that must be equal: weights, optimiser and position, metrics, what was chosen."""
-    names = [
-        *(
-            f"checkpoints/{kept}/{file}"
-            for kept in ("last", "best")
-            for file in ("model.safetensors", "state.pt")
-        ),
-        "metrics.jsonl",
-        *(f"bundle/{path.name}" for path in sorted((run / "bundle").glob("*"))),
-    ]
-    return {name: (run / name).read_bytes() for name in names}
-
-
-def differing(one: Path, other: Path) -> list[str]:
-    left, right = files_of(one), files_of(other)
-    assert left.keys() == right.keys()
-    return [name for name in left if left[name] != right[name]]
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +60,7 @@ def stopped_copy(recipe: dict[str, Any], out: Path, steps: int) -> Path:
             train(recipe, out=out, console=QUIET)
     assert stop.value.exit_code == 143
     assert f"step {steps}" in str(stop.value)
-    assert f"pictorch train --resume {out}" in str(stop.value)
+    assert f"`pictorch train --resume {out}`" in str(stop.value)
     return out
 
 
@@ -341,7 +322,7 @@ def test_resume_of_other_images_is_refused(busy_recipe: dict[str, Any], tmp_path
 
 
 def test_resume_takes_no_other_recipe() -> None:
-    with pytest.raises(RecipeError, match="leave out: recipe, seed"):
+    with pytest.raises(RecipeError, match="leave out RECIPE, --seed"):
         train("digits", resume="run", seed=1, console=QUIET)
 
 
@@ -389,6 +370,6 @@ def test_ctrl_c_saves_and_names_the_command(busy_recipe: dict[str, Any], tmp_pat
         _, said = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "stopped by SIGINT at step" in said
-    assert "go on with: pictorch train --resume run" in said
+    assert "go on with `pictorch train --resume run`" in said
     assert "Traceback" not in said
     assert durable.verify_folder(tmp_path / "run/checkpoints/last")

@@ -1,9 +1,6 @@
 """How each `auto` is resolved and explained, and what a process is set to."""
 
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +9,7 @@ import torch
 from pictorch.errors import RecipeError
 from pictorch.recipe import TrainSection
 from pictorch.training import runtime as runtime_module
-from pictorch.training.runtime import (
-    Runtime,
-    keep_freed_memory,
-    multiplies_bf16,
-    physical_cores,
-    resolve_runtime,
-)
+from pictorch.training.runtime import Runtime, resolve_runtime
 
 Machine = Callable[..., None]
 
@@ -103,7 +94,7 @@ def test_an_apple_gpu(machine: Machine) -> None:
     assert not runtime.channels_last
     assert runtime.memory_format is torch.contiguous_format
     assert resolved(precision="float64").device.type == "cpu", "MPS has no float64"
-    with pytest.raises(RecipeError, match=r"mps is not available here with float64; there is cpu"):
+    with pytest.raises(RecipeError, match=r"mps is not available here with float64; use `--device cpu`"):
         resolved(precision="float64", device="mps")
     assert resolved(precision="float64", device="cpu").dtype is torch.float64
 
@@ -112,7 +103,7 @@ def test_an_apple_gpu(machine: Machine) -> None:
 def test_a_device_that_is_not_there(machine: Machine, device: str) -> None:
     with pytest.raises(RecipeError) as caught:
         resolved(device=device)
-    assert str(caught.value) == f"train.device: {device} is not available here; there is cpu"
+    assert str(caught.value) == f"train.device: {device} is not available here; use `--device cpu`"
 
 
 def test_what_the_recipe_sets_is_taken(machine: Machine) -> None:
@@ -166,117 +157,6 @@ def test_settings_are_applied_and_put_back(machine: Machine, monkeypatch: pytest
         assert settings() == (other, False, True)
     assert settings() == before
     assert kept == [True], "the CPU's allocator matters to training on the CPU"
-
-
-def test_glibc_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[int, int]] = []
-
-    class Library:
-        def mallopt(self, parameter: int, value: int) -> int:
-            calls.append((parameter, value))
-            return 1
-
-    monkeypatch.setattr(runtime_module.ctypes, "CDLL", lambda name: Library())
-    monkeypatch.setattr(sys, "platform", "linux")
-    keep_freed_memory()
-    assert dict(calls) == {-4: 0, -1: -1, -2: 64 * 2**20}
-    monkeypatch.setattr(runtime_module.ctypes, "CDLL", lambda name: object())  # a C library without it
-    keep_freed_memory()
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(runtime_module.ctypes, "CDLL", None)
-    keep_freed_memory()
-    assert len(calls) == 3
-
-
-# --- the processor --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def system_files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The files of /proc and /sys that there are: none, until a test puts some in."""
-    files: dict[str, str] = {}
-    real = Path.read_text
-
-    def read_text(path: Path, *args: Any, **kwargs: Any) -> str:
-        if not str(path).startswith(("/proc/", "/sys/")):
-            return real(path, *args, **kwargs)
-        if str(path) not in files:
-            raise FileNotFoundError(path)
-        return files[str(path)]
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    return files
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
-    [
-        ("processor: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\nbugs\t: x\n", True),
-        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
-        ("flags\t\t: fpu avx2 avx512f avx512_bf16x\nvmx flags: avx512_bf16\n", False),
-        ("Features\t: fp asimd bf16\n", False),
-    ],
-)
-def test_bf16_is_seen_in_the_flags(system_files: dict[str, str], cpuinfo: str, expected: bool) -> None:
-    assert not multiplies_bf16()
-    system_files["/proc/cpuinfo"] = cpuinfo
-    assert multiplies_bf16() == expected
-
-
-def test_this_machine_has_a_core() -> None:
-    assert 1 <= physical_cores() <= (os.cpu_count() or 1)
-
-
-@pytest.fixture
-def four_cpus_on_two_cores(system_files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
-    for cpu in range(4):
-        topology = f"/sys/devices/system/cpu/cpu{cpu}/topology"
-        system_files[f"{topology}/physical_package_id"] = "0\n"
-        system_files[f"{topology}/core_id"] = f"{cpu % 2}\n"
-    return system_files
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"),
-    [
-        (None, 2),
-        ("max 100000\n", 2),
-        ("400000 100000\n", 2),
-        ("150000 100000\n", 1),
-        ("50000 100000\n", 1),
-        ("strange\n", 2),
-    ],
-)
-def test_hyperthreads_and_quotas(
-    four_cpus_on_two_cores: dict[str, str], quota: str | None, cores: int
-) -> None:
-    if quota is not None:
-        four_cpus_on_two_cores["/sys/fs/cgroup/cpu.max"] = quota
-    assert physical_cores() == cores
-
-
-def test_two_sockets(four_cpus_on_two_cores: dict[str, str]) -> None:
-    for cpu in (2, 3):
-        four_cpus_on_two_cores[f"/sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id"] = "1\n"
-    assert physical_cores() == 4
-
-
-def test_only_what_is_allowed_counts(
-    four_cpus_on_two_cores: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2}, raising=False)
-    assert physical_cores() == 1
-
-
-def test_without_a_topology_each_cpu_is_a_core(
-    system_files: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert physical_cores() == 6
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert physical_cores() == 1
 
 
 def test_a_run_from_another_machine_takes_what_there_is(machine: Machine) -> None:

@@ -51,11 +51,13 @@ def export(
     DataError for other images than the run's, GateError where ONNX and PyTorch disagree (and then
     leaves no file), CheckpointError, ResourceError, RunInUseError.
     """
-    progress = (console or Console("quiet")).line
+    console = console or Console("quiet")
+    progress = console.line
     run_folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     target = Path(out) if out is not None else run_folder.bundle_path
     check_target(target)
-    with run_folder.lock():
+    with run_folder.lock(), console.recorded():
+        console.keep_log(run_folder.log_path)
         name = run_folder.choose_checkpoint(checkpoint)
         recipe = run_folder.recipe()
         splits = _splits_of(run_folder, recipe, data, progress)

@@ -39,7 +39,7 @@ class Restored:
 def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[str, Any]) -> None:
     """Writes the session as checkpoint `name`; `metrics` is kept in its manifest.
 
-    For `last`, the one before stays beside it as `last.previous`.
+    For `last` and `best`, the one before stays beside it as `<name>.previous`.
     """
     state: dict[str, Any] = {
         "position": session.position.to_json(),
@@ -47,12 +47,14 @@ def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[s
         "correct": session.correct,
         "optimizer": session.optimizer.state_dict(),
         "scaler": session.scaler.state_dict(),
-        "metrics_bytes": run.log_sizes()["metrics.jsonl"],
+        "metrics_bytes": run.metrics_bytes(),
     }
     if session.average is not None:
         state["weights"] = session.network.state_dict()
     manifest = {"schema": SCHEMA, "step": session.step, "metrics": metrics}
-    with durable.new_folder(run.checkpoint_path(name), manifest, keep_previous=name == LAST) as folder:
+    with durable.new_folder(
+        run.checkpoint_path(name), manifest, keep_previous=name in (BEST, LAST)
+    ) as folder:
         # Python writes the bytes, so that a full disk is an OSError and not one of each library's own.
         (folder / _WEIGHTS).write_bytes(save(_contiguous(session.judged_network)))
         buffer = io.BytesIO()
@@ -84,6 +86,7 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
     session.correct.copy_(state["correct"])
     session.position = Position(**state["position"])
     run.cut_back(state["metrics_bytes"], manifest["step"])
+    _take_best_back(session, run)
     return Restored(folder, complaint)
 
 
@@ -112,6 +115,20 @@ def checkpoint_record(run: RunFolder, checkpoint: str) -> tuple[int, dict[str, A
     """Returns how many steps a checkpoint's weights were trained for, and the metrics kept with them."""
     _, manifest, _ = durable.newest_folder(run.checkpoint_path(checkpoint))
     return int(manifest["step"]), manifest["metrics"]
+
+
+def _take_best_back(session: Session, run: RunFolder) -> None:
+    """Puts the earlier `best` back where the present one is of a step that is still to be done.
+
+    A kill between saving `best` and `last` leaves that. On another machine the step may not give the
+    same weights again, and no record would stand behind the checkpoint.
+    """
+    target = run.checkpoint_path(BEST)
+    with suppress(CheckpointError):  # a damaged one is refused where it is used
+        while durable.exists(target) and durable.newest_folder(target)[1]["step"] > session.step:
+            durable.step_back(target)
+    if not durable.exists(target):
+        session.position.best_accuracy = session.position.best_loss = None
 
 
 def _newest(run: RunFolder, names: list[str]) -> tuple[Path, dict[str, Any], str | None]:

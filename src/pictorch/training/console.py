@@ -1,9 +1,13 @@
 """What a person sees of a training: a live line in a terminal, plain lines elsewhere."""
 
 import os
+import shlex
 import sys
 import time
-from contextlib import suppress
+import traceback as tracebacks
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +17,7 @@ from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.text import Text
 
+from pictorch.errors import UserError
 from pictorch.formats import duration
 
 _REFRESH_SECONDS = 0.25
@@ -51,7 +56,8 @@ class StepView:
 class Console:
     """Shows lasting lines and the moving one on `stream`, and keeps the lasting ones in log.txt.
 
-    `level` is 'quiet' (nothing but log.txt), 'normal' or 'verbose' (a plain line at every record).
+    `level` is 'quiet' (nothing but log.txt), 'normal' or 'verbose' (details, and a plain line at
+    every record).
     """
 
     def __init__(self, level: str = "normal", stream: TextIO | None = None) -> None:
@@ -62,17 +68,32 @@ class Console:
         self._unlogged: list[str] = []
         self._shown_at = 0.0
 
-    def start_log(self) -> None:
-        """Forgets the log of an earlier run; lines wait until `keep_log` names the new one."""
-        self._log_path = None
-        self._unlogged.clear()
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Keeps the lines of one piece of work, Python's warnings and the error that ends it for its log.
+
+        They wait until `keep_log` names the log, and are dropped where it never does.
+        """
+        path, self._log_path, self._unlogged = self._log_path, None, []
+        shown, warnings.showwarning = warnings.showwarning, self._warning
+        try:
+            yield
+        except UserError as error:
+            self.log(str(error))
+            raise
+        except BaseException:
+            self.log(tracebacks.format_exc().rstrip())
+            raise
+        finally:
+            warnings.showwarning = shown
+            self._log_path = path
 
     def keep_log(self, path: Path) -> None:
-        """Appends every lasting line, those since `start_log` too, to `path` as well."""
-        self._log_path = path
-        for text in self._unlogged:
+        """Appends date and command, and every lasting line of the work, to `path` as well."""
+        waiting = [f"{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {shlex.join(command_line())}", *self._unlogged]
+        self._log_path, self._unlogged = path, []
+        for text in waiting:
             self.log(text)
-        self._unlogged.clear()
 
     def log(self, text: str) -> None:
         """Keeps a line in log.txt without showing it."""
@@ -99,6 +120,11 @@ class Console:
         except OSError:
             self._level = "quiet"  # whoever watched has left; the work goes on
 
+    def detail(self, text: str) -> None:
+        """Shows a lasting line where the level is verbose."""
+        if self.is_verbose:
+            self.line(text)
+
     @property
     def is_verbose(self) -> bool:
         """Whether every recorded step is shown as a lasting line."""
@@ -121,6 +147,18 @@ class Console:
         else:
             self.line(f"{view.place()}  {view.figures()}")
 
+    def _warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Stands in for warnings.showwarning."""
+        self.line(f"warning: {' '.join(str(message).split())} ({category.__name__})")
+
     def __enter__(self) -> "Console":
         self._shown_at = time.monotonic()
         if self._level != "quiet" and self._stream.isatty() and os.environ.get("TERM") != "dumb":
@@ -139,3 +177,9 @@ class Console:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def command_line() -> list[str]:
+    """Returns the command that this process was started with, without the folder of the program."""
+    program = Path(sys.argv[0]).name
+    return ["pictorch" if program == "__main__.py" else program, *sys.argv[1:]]

@@ -2,11 +2,11 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from pictorch.training.host import cpu_name
 from pictorch.training.runtime import Runtime
 
 PACKAGES = ("numpy", "pillow", "scikit-learn", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime")
@@ -21,16 +21,13 @@ def describe_environment(runtime: Runtime) -> dict[str, Any]:
         "pictorch": _version("pictorch"),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "device": runtime.device.type,
-        "device_name": torch.cuda.get_device_name() if runtime.device.type == "cuda" else _cpu_name(),
+        "device_name": torch.cuda.get_device_name() if runtime.device.type == "cuda" else cpu_name(),
         "threads": runtime.threads,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "auto": {
-            field: {"value": choice.value, "reason": choice.reason}
-            for field, choice in runtime.choices.items()
-        },
+        "auto": {field: choice.to_json() for field, choice in runtime.choices.items()},
     }
 
 
@@ -54,12 +51,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -1,26 +1,28 @@
 """The training loop: one, in plain PyTorch, to be read from top to bottom."""
 
 import math
+import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pictorch import notebook
+from pictorch import durable
 from pictorch.datasets.splits import Splits
-from pictorch.errors import DivergedError, StoppedError, UserError
-from pictorch.formats import percent
+from pictorch.errors import DivergedError, StoppedError
 from pictorch.metrics.scores import class_fractions, loss_and_accuracy
 from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
 from pictorch.run_folder import BEST, LAST, RunFolder
 from pictorch.training.checkpoint import restore, save_checkpoint
 from pictorch.training.console import Console
-from pictorch.training.runtime import memory_explained, resolve_runtime
+from pictorch.training.result import FitResult, fit_result
+from pictorch.training.runtime import (
+    resolve_runtime,
+    training_memory_explained,
+    validation_memory_explained,
+)
 from pictorch.training.schedules import Segment
 from pictorch.training.session import Session, build_session
 from pictorch.training.signals import StopRequest, stop_requests
@@ -30,65 +32,38 @@ from pictorch.training.validation import predict_logits
 _SAMPLES = 32
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """What a training gave. Accuracies are fractions; `checkpoint` is the one that is judged."""
+def fit(
+    recipe: Recipe,
+    splits: Splits,
+    run: RunFolder,
+    *,
+    console: Console | None = None,
+    started: float | None = None,
+) -> FitResult:
+    """Trains from where the run folder stands until its segments are done or train.max_minutes are over.
 
-    run: str
-    epochs: int
-    steps: int
-    stopped_early: bool
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None
-    val_accuracy: float | None
-    best_epoch: int | None
-    best_val_accuracy: float | None
-    checkpoint: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the result as `train --json` prints it."""
-        return asdict(self)
-
-    def _repr_html_(self) -> str:
-        figures = {
-            "run folder": self.run,
-            "epochs": f"{self.epochs}, stopped early" if self.stopped_early else self.epochs,
-            "training accuracy": percent(self.train_accuracy),
-            "best validation accuracy": None
-            if self.best_val_accuracy is None
-            else f"{percent(self.best_val_accuracy)} in epoch {self.best_epoch}",
-            "judged checkpoint": self.checkpoint,
-        }
-        epochs = [line for line in RunFolder(Path(self.run)).metrics() if line["kind"] == "epoch"]
-        curves = (
-            notebook.curve(key.replace("_", " "), [line[key] for line in epochs])
-            for key in ("train_loss", "val_loss", "val_accuracy")
-        )
-        return notebook.card("Training", notebook.facts(figures), notebook.side_by_side(*curves))
-
-
-def fit(recipe: Recipe, splits: Splits, run: RunFolder, *, console: Console | None = None) -> FitResult:
-    """Trains from where the run folder stands until its segments are done.
-
-    Everything is written inside the run folder. Raises StoppedError after a signal, DivergedError
-    on a loss that is not finite, ResourceError when memory or disk ends; the last checkpoint stays.
+    The minutes count from `started`, a time of time.monotonic (None: from now). Everything is
+    written inside the run folder. Raises StoppedError after a signal, DivergedError on a loss that
+    is not finite, ResourceError when memory or disk ends; the last checkpoint stays.
     """
     runtime = resolve_runtime(recipe.train, any_device=bool(run.checkpoints()))
     console = console or Console("quiet")
     segments = [Segment(**segment) for segment in run.facts()["segments"]]
-    try:
-        with memory_explained(recipe.train), runtime.applied(), stop_requests() as stop:
-            session = build_session(recipe, splits, runtime, segments)
-            restore_or_begin(session, splits, run, console)
-            with console, Tracker(run, session, console) as tracker:
-                for metrics in train_epochs(session, run, tracker, stop):
-                    tracker.epoch(session, metrics)
-                    finish_epoch(session, run, metrics)
-    except UserError as error:
-        console.log(str(error))
-        raise
-    run.write_finished(session.position.epoch)
+    begun = time.monotonic() if started is None else started
+    deadline = begun + 60 * (recipe.train.max_minutes or math.inf)
+    explained = training_memory_explained(recipe.train, runtime.device, splits.input.image_size)
+    with explained, runtime.applied(), stop_requests(deadline) as stop:
+        session = build_session(recipe, splits, runtime, segments)
+        run.write_stopped(None)
+        restore_or_begin(session, splits, run, console)
+        with console, Tracker(run, session, console) as tracker:
+            for metrics in train_epochs(session, run, tracker, stop):
+                tracker.epoch(session, metrics)
+                finish_epoch(session, run, metrics)
+    if is_finished(session):
+        finish(session, run, console)
+    else:
+        note_stop(session, run, stop, console)
     return fit_result(run)
 
 
@@ -114,16 +89,22 @@ def train_epochs(
     """Yields the metrics of each epoch that is still to be done, after training and validating it."""
     while not is_finished(session):
         tracker.start_epoch(session)
-        train_epoch(session, run, tracker, stop)
+        is_whole = train_epoch(session, run, tracker, stop)
         session.check_finite(saved_checkpoint(run))  # waits for the device, so before the clock stops
         tracker.pause()
+        if not is_whole:
+            tracker.stop(session)
+            return
         yield validate(session, run)
-        if stop.signal_number is not None and not is_finished(session):
-            raise stopped(session, run, stop.signal_number)
+        if stop.cause is not None:
+            return
 
 
-def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRequest) -> None:
-    """Does the steps of the epoch that are left, saving in between when it is asked for or time."""
+def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRequest) -> bool:
+    """Does the steps of the epoch that are left, saving in between when it is time.
+
+    Returns False where a stop was asked for before the last of them; that place is saved.
+    """
     saved_at = time.monotonic()
     minutes = session.recipe.train.save_every_minutes
     session.network.train()
@@ -135,14 +116,16 @@ def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRe
         if session.position.step_in_epoch == session.batches.steps_per_epoch:
             break
         is_due = minutes is not None and time.monotonic() - saved_at > 60 * minutes
-        if is_due or stop.signal_number is not None:
+        is_asked = stop.cause is not None
+        if is_due or is_asked:
             session.check_finite(saved_checkpoint(run))
             tracker.pause()
             save_checkpoint(session, run, LAST, {"epoch": session.position.epoch, "inside_epoch": True})
             saved_at = time.monotonic()
             tracker.resume()
-        if stop.signal_number is not None:
-            raise stopped(session, run, stop.signal_number)
+        if is_asked:
+            return False
+    return True
 
 
 def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
@@ -196,14 +179,15 @@ def seed_dropout(seed: int, device: torch.device) -> None:
 def validate(session: Session, run: RunFolder) -> EpochMetrics:
     """Judges the epoch that was just trained and moves the position to the start of the next."""
     position, train = session.position, session.recipe.train
-    val_loss = val_accuracy = None
+    val_loss = val_accuracy = val_classes = None
     if session.validation_set is not None:
-        logits = predict_logits(
-            session.judged_network,
-            session.validation_set,
-            batch_size=train.eval_batch_size,
-            device=session.runtime.device,
-        )
+        with validation_memory_explained(train, session.runtime.device):
+            logits = predict_logits(
+                session.judged_network,
+                session.validation_set,
+                batch_size=train.eval_batch_size,
+                device=session.runtime.device,
+            )
         labels = session.validation_set.labels[session.validation_set.indices]
         val_loss, val_accuracy = loss_and_accuracy(logits, labels)
         if not math.isfinite(val_loss):
@@ -212,6 +196,8 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
                 f"last good checkpoint: {saved_checkpoint(run)}; "
                 f"start a new run with `--set optimizer.lr={session.smaller_rate():.2g}`"
             )
+        fractions = class_fractions(logits, labels)
+        val_classes = {key: [round(one, 4) for one in values] for key, values in fractions.items()}
     metrics = EpochMetrics(
         epoch=position.epoch + 1,
         step=session.step,
@@ -220,6 +206,7 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
         train_accuracy=session.correct.item() / (len(session.losses) * session.batches.batch_size),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
+        val_classes=val_classes,
         gradient_norm=position.gradient_norm,
         best=note_best(session, val_loss, val_accuracy),
     )
@@ -255,11 +242,13 @@ def refresh_patience(session: Session) -> None:
 def finish_epoch(session: Session, run: RunFolder, metrics: EpochMetrics) -> None:
     """Saves the epoch: `best` first, `last` last, since `last` is what a resume starts from."""
     record = metrics.to_json()
-    every = session.recipe.train.save_every_epochs
+    every, keep = session.recipe.train.save_every_epochs, session.recipe.train.keep_checkpoints
     if metrics.best:
         save_checkpoint(session, run, BEST, record)
     if every is not None and metrics.epoch % every == 0:
         save_checkpoint(session, run, f"epoch-{metrics.epoch:04d}", record)
+        if keep is not None:
+            run.drop_checkpoints(keep=keep, until_epoch=metrics.epoch)
     save_checkpoint(session, run, LAST, record)
 
 
@@ -271,41 +260,30 @@ def is_finished(session: Session) -> bool:
     return patience is not None and position.step_in_epoch == 0 and position.epochs_since_best >= patience
 
 
-def stopped(session: Session, run: RunFolder, signal_number: int) -> StoppedError:
-    """Returns the error that ends a training which a signal stopped and whose state is saved."""
-    name = {2: "SIGINT", 15: "SIGTERM"}[signal_number]
-    return StoppedError(
-        f"stopped by {name} at step {session.step}; state saved in {run.checkpoint_path(LAST)}; "
-        f"go on with: pictorch train --resume {run.path}",
-        signal_number,
+def finish(session: Session, run: RunFolder, console: Console) -> None:
+    """Records that the training is done; the `best` before the best has served its purpose."""
+    run.write_finished(session.position.epoch)
+    durable.remove_folder(durable.previous_of(run.checkpoint_path(BEST)))
+    early = session.position.epoch < session.epochs_planned
+    console.log(f"finished after epoch {session.position.epoch}" + (", stopped early" if early else ""))
+
+
+def note_stop(session: Session, run: RunFolder, stop: StopRequest, console: Console) -> None:
+    """Records and says what stopped the training; raises StoppedError where it was a signal."""
+    run.write_stopped(stop.cause)
+    message = (
+        f"stopped by {stop.cause} at step {session.step}; state saved in {run.checkpoint_path(LAST)}; "
+        f"go on with `pictorch train --resume {shlex.quote(str(run.path))}`"
     )
+    if stop.signal_number is not None:
+        raise StoppedError(message, stop.signal_number)
+    console.line(message)
 
 
 def saved_checkpoint(run: RunFolder) -> str:
     """Returns the newest saved checkpoint for a message."""
     path = run.checkpoint_path(LAST)
     return str(path) if path.exists() else "none yet"
-
-
-def fit_result(run: RunFolder) -> FitResult:
-    """Returns the result of a finished run, from its recorded epochs."""
-    facts = run.facts()
-    epochs = [line for line in run.metrics() if line["kind"] == "epoch"]
-    best = next((line for line in reversed(epochs) if line["best"]), None)
-    last = epochs[-1]
-    return FitResult(
-        run=str(run.path),
-        epochs=last["epoch"],
-        steps=last["step"],
-        stopped_early=last["epoch"] < Segment(**facts["segments"][-1]).end_epoch,
-        train_loss=last["train_loss"],
-        train_accuracy=last["train_accuracy"],
-        val_loss=last["val_loss"],
-        val_accuracy=last["val_accuracy"],
-        best_epoch=best and best["epoch"],
-        best_val_accuracy=best and best["val_accuracy"],
-        checkpoint=run.choose_checkpoint(None),
-    )
 
 
 def write_samples(session: Session, splits: Splits, run: RunFolder) -> None:

@@ -1,13 +1,9 @@
 """What the machine is asked to do: device, arithmetic, threads, memory; every `auto` resolved here."""
 
-import ctypes
-import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,18 +11,32 @@ import torch
 from pictorch.errors import RecipeError, ResourceError
 from pictorch.networks import Classifier
 from pictorch.recipe import TrainSection
+from pictorch.training.host import (
+    keep_freed_memory,
+    memory_bytes,
+    multiplies_bf16,
+    peak_process_bytes,
+    physical_cores,
+)
 
-# glibc's mallopt parameters (malloc.h).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-_TOP_PAD_BYTES = 64 * 2**20
+NOT_MEASURED = "not measured"
+_BF16_MEASURED = (
+    "1.75 times the images/s of float32 for cifar10_cnn, 1.4 times for simple_net (2 cores of an AMD "
+    "EPYC, Zen 4; docs/log.md)"
+)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A resolved field: its value, and the rule that gave it."""
+    """A resolved field: its value, the rule that gave it, and what the rule was measured to be worth."""
 
     value: Any
     reason: str
+    measured: str = NOT_MEASURED
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the choice as environment.json keeps it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -121,44 +131,73 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
 
 
 @contextmanager
-def memory_explained(section: TrainSection) -> Iterator[None]:
-    """Turns a device or host that runs out of memory into a ResourceError that says what to try."""
+def memory_explained(device: torch.device, what: str, remedy: str) -> Iterator[None]:
+    """Turns a device or host that runs out of memory into a ResourceError: `what`, the peak, `remedy`."""
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; CPU and MPS raise plain ones
-        reason = str(error).splitlines()[0]
-        if not re.search(r"out of memory|can't allocate memory", str(error)):
+    except (RuntimeError, MemoryError) as error:  # CUDA's is a RuntimeError, those of CPU and MPS plain ones
+        if not isinstance(error, MemoryError) and not re.search(
+            r"out of memory|can't allocate memory", str(error)
+        ):
             raise
+        whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory_bytes()[0]
+        of_whole = f" of {whole / 1e9:.2f} GB" if whole else ""
         raise ResourceError(
-            f"out of memory with train.batch_size {section.batch_size} and train.eval_batch_size "
-            f"{section.eval_batch_size} ({reason}); try --set train.accumulate={2 * section.accumulate}, "
-            "which keeps the batch, or smaller ones"
+            f"out of memory on {device.type} with {what} "
+            f"(peak {peak_memory_bytes(device) / 1e9:.2f} GB{of_whole}); {remedy}"
         ) from error
 
 
-def physical_cores() -> int:
-    """Returns the number of physical cores that this process may use, at least 1."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    cores = {_core_of(cpu) for cpu in allowed}
-    return max(1, min(len(cores), _quota_cpus()))
+def training_memory_explained(
+    section: TrainSection, device: torch.device, image_size: int
+) -> AbstractContextManager[None]:
+    """Explains a training that runs out of memory, with the `--set` that makes its parts smaller."""
+    batch, parts = section.batch_size, section.accumulate
+    if parts < batch:
+        more = next(n for n in range(min(2 * parts, batch), batch + 1) if batch % n == 0)
+        change = f"`--set train.accumulate={more}`, which computes the same batch in {more} parts"
+    elif device.type == "cpu":
+        change = f"a data.image_size smaller than {image_size}, as `--set data.image_size={image_size // 2}`"
+    else:
+        change = "`--device cpu`"
+    return memory_explained(
+        device,
+        f"train.batch_size {batch} in {parts} part{'s' if parts > 1 else ''}",
+        f"start a new run with {change}",
+    )
 
 
-def keep_freed_memory() -> None:
-    """Lets glibc keep freed blocks, so that activations are not mapped and zeroed at every step.
+def validation_memory_explained(section: TrainSection, device: torch.device) -> AbstractContextManager[None]:
+    """Explains a validation that runs out of memory, with the `--set` that halves its batch."""
+    smaller = max(1, section.eval_batch_size // 2)
+    return memory_explained(
+        device,
+        f"train.eval_batch_size {section.eval_batch_size} in validation",
+        f"start a new run with `--set train.eval_batch_size={smaller}`",
+    )
 
-    Worth 1.2 to 1.3 times on convolutional networks (docs/log.md). Elsewhere it does nothing.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
-        mallopt(_M_TOP_PAD, _TOP_PAD_BYTES)
+
+def evaluation_memory_explained(section: TrainSection, device: torch.device) -> AbstractContextManager[None]:
+    """Explains an evaluation that runs out of memory; its batch is the run's and cannot be set."""
+    on_gpu = "let the CPU do it: put `CUDA_VISIBLE_DEVICES=` before the command"
+    on_host = "end other programs, or raise the limit on memory (`ulimit -v unlimited`, the container's)"
+    what = f"train.eval_batch_size {section.eval_batch_size}"
+    return memory_explained(device, what, on_gpu if device.type == "cuda" else on_host)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Returns the largest memory so far: of the device on CUDA, of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return peak_process_bytes()
 
 
 def _auto(asked: Any, automatic: Any, rule: str) -> Choice:
-    return Choice(automatic, f"auto: {rule}") if asked == "auto" else Choice(asked, "set in the recipe")
+    return Choice(automatic, f"auto: {rule}") if asked == "auto" else _set(asked)
+
+
+def _set(asked: Any) -> Choice:
+    return Choice(asked, "set in the recipe", "")
 
 
 def _device(section: TrainSection, any_device: bool) -> Choice:
@@ -174,7 +213,7 @@ def _device(section: TrainSection, any_device: bool) -> Choice:
     if section.device == "auto":
         return Choice(present[0], "auto: the first there is of CUDA, MPS, CPU")
     if section.device in present:
-        return Choice(section.device, "set in the recipe")
+        return _set(section.device)
     if any_device:
         return Choice(present[0], f"the recipe's {section.device} is not here")
     with_precision = " with float64" if section.precision == "float64" else ""
@@ -185,37 +224,12 @@ def _device(section: TrainSection, any_device: bool) -> Choice:
 
 def _precision(asked: str, device: str) -> Choice:
     if asked != "auto":
-        return Choice(asked, "set in the recipe")
+        return _set(asked)
     if device == "cuda":
         if torch.cuda.get_device_capability() >= (8, 0):
             return Choice("bf16", "auto: this GPU multiplies bf16 natively")
         return Choice("fp16", "auto: this GPU multiplies fp16 but not bf16")
     if device == "cpu" and multiplies_bf16():
-        return Choice("bf16", "auto: this CPU multiplies bf16 natively (avx512_bf16 or amx_bf16)")
+        rule = "auto: this CPU multiplies bf16 natively (avx512_bf16 or amx_bf16)"
+        return Choice("bf16", rule, _BF16_MEASURED)
     return Choice("float32", f"auto: this {device.upper()} has no fast bf16 multiplication")
-
-
-def multiplies_bf16() -> bool:
-    """Returns whether the CPU has instructions that multiply bf16; emulation is slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _core_of(cpu: int) -> tuple[str, str]:
-    topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-    try:
-        return (topology / "physical_package_id").read_text(), (topology / "core_id").read_text()
-    except OSError:
-        return "", str(cpu)
-
-
-def _quota_cpus() -> int:
-    """Returns the whole CPUs that a container's quota allows (cgroup v2)."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return sys.maxsize
-    return sys.maxsize if quota == "max" else max(1, int(quota) // int(period))

@@ -83,7 +83,9 @@ def _start(recipe: Recipe, out: str | Path | None, console: Console, started: fl
         for line in _opening_lines(recipe, splits, run):
             console.line(line)
         for field, choice in runtime.choices.items():
-            console.detail(f"        {field} {choice.value}: {choice.reason}")
+            console.detail(
+                f"        {field} = {choice.value} ({choice.reason}; {choice.measured or 'no auto'})"
+            )
         return fit(recipe, splits, run, console=console, started=started)
 
 

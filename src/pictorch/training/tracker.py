@@ -1,8 +1,6 @@
 """Records of a training: metrics.jsonl, timing.jsonl, TensorBoard and the console, from one place."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,7 +8,6 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -18,6 +15,7 @@ from pictorch import durable
 from pictorch.formats import duration
 from pictorch.run_folder import RunFolder
 from pictorch.training.console import Console, StepView
+from pictorch.training.runtime import peak_memory_bytes
 from pictorch.training.session import Session
 
 _HEADER = "  epoch  train loss  accuracy  val loss  accuracy        lr  images/s  time"
@@ -25,7 +23,10 @@ _HEADER = "  epoch  train loss  accuracy  val loss  accuracy        lr  images/s
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """The figures of an epoch, fractions from 0 to 1; `epoch` counts from 1, `step` all steps done."""
+    """The figures of an epoch, fractions from 0 to 1; `epoch` counts from 1, `step` all steps done.
+
+    `val_classes` holds precision, recall and F1 of each class on the validation images.
+    """
 
     epoch: int
     step: int
@@ -34,6 +35,7 @@ class EpochMetrics:
     train_accuracy: float
     val_loss: float | None
     val_accuracy: float | None
+    val_classes: dict[str, list[float]] | None
     gradient_norm: float | None
     best: bool
 
@@ -118,23 +120,14 @@ class Tracker:
         if self._console.wants_step():
             self._console.step(self._view(session))
 
+    def stop(self, session: Session) -> None:
+        """Records the time of an epoch that a stop cuts here; the next start records that of its rest."""
+        self._append_times(session, "stop", session.position.epoch + 1)
+
     def epoch(self, session: Session, metrics: EpochMetrics) -> None:
         """Records an epoch that is done and validated."""
-        seconds = time.perf_counter() - self._epoch_started
-        steps = metrics.step - self._steps_at_start
-        rate = steps * session.batches.batch_size / self._train_seconds
         self._run.append_metrics(metrics.to_json())
-        self._run.append_timing(
-            {
-                "kind": "epoch",
-                "epoch": metrics.epoch,
-                "step": metrics.step,
-                "seconds": seconds,
-                "train_seconds": self._train_seconds,
-                "images_per_second": rate,
-                "peak_memory_bytes": peak_memory_bytes(session.runtime.device),
-            }
-        )
+        seconds, rate = self._append_times(session, "epoch", metrics.epoch)
         scalars = {
             "loss/train": metrics.train_loss,
             "loss/val": metrics.val_loss,
@@ -144,6 +137,24 @@ class Tracker:
         }
         self._write_scalars(scalars, metrics.step)
         self._console.line(_epoch_line(session, metrics, seconds, rate), "bold" if metrics.best else "")
+
+    def _append_times(self, session: Session, kind: str, epoch: int) -> tuple[float, float]:
+        """Writes a line of timing.jsonl; returns its seconds and images a second."""
+        seconds = time.perf_counter() - self._epoch_started
+        steps = session.step - self._steps_at_start
+        rate = steps * session.batches.batch_size / self._train_seconds
+        self._run.append_timing(
+            {
+                "kind": kind,
+                "epoch": epoch,
+                "step": session.step,
+                "seconds": seconds,
+                "train_seconds": self._train_seconds,
+                "images_per_second": rate,
+                "peak_memory_bytes": peak_memory_bytes(session.runtime.device),
+            }
+        )
+        return seconds, rate
 
     def _write_scalars(self, scalars: Mapping[str, float | None], step: int) -> None:
         # TensorBoard is a view: where it cannot be written, training goes on.
@@ -172,14 +183,6 @@ class Tracker:
             images_per_second=rate,
             seconds_left=steps_left * session.batches.batch_size / rate,
         )
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Returns the largest memory so far: of the device on CUDA, of the process elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _epoch_line(session: Session, metrics: EpochMetrics, seconds: float, rate: float) -> str:

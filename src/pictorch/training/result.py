@@ -1,0 +1,77 @@
+"""What a training gave, read from the records of its run."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pictorch import notebook
+from pictorch.formats import percent
+from pictorch.run_folder import RunFolder
+from pictorch.training.schedules import Segment
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training gave. Accuracies are fractions; `checkpoint` is the one that is judged.
+
+    `stopped_by` names the recipe's field that ended it before `epochs_planned`: 'early_stop_epochs',
+    or 'max_minutes', after which it can be resumed. Where no epoch is done, its figures are None.
+    """
+
+    run: str
+    epochs: int
+    epochs_planned: int
+    steps: int
+    stopped_by: str | None
+    train_loss: float | None
+    train_accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    best_epoch: int | None
+    best_val_accuracy: float | None
+    checkpoint: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the result as `train --json` prints it."""
+        return asdict(self)
+
+    def _repr_html_(self) -> str:
+        figures = {
+            "run folder": self.run,
+            "epochs": f"{self.epochs}, stopped by {self.stopped_by}" if self.stopped_by else self.epochs,
+            "training accuracy": None if self.train_accuracy is None else percent(self.train_accuracy),
+            "best validation accuracy": None
+            if self.best_val_accuracy is None
+            else f"{percent(self.best_val_accuracy)} in epoch {self.best_epoch}",
+            "judged checkpoint": self.checkpoint,
+        }
+        epochs = [line for line in RunFolder(Path(self.run)).metrics() if line["kind"] == "epoch"]
+        curves = (
+            notebook.curve(key.replace("_", " "), [line[key] for line in epochs])
+            for key in ("train_loss", "val_loss", "val_accuracy")
+        )
+        return notebook.card("Training", notebook.facts(figures), notebook.side_by_side(*curves))
+
+
+def fit_result(run: RunFolder) -> FitResult:
+    """Returns the result of a run that is finished or was stopped in good order, from its records."""
+    facts, metrics = run.facts(), run.metrics()
+    epochs = [line for line in metrics if line["kind"] == "epoch"]
+    best = next((line for line in reversed(epochs) if line["best"]), None)
+    last = epochs[-1] if epochs else {}
+    planned = Segment(**facts["segments"][-1]).end_epoch
+    early = facts["finished_epoch"] is not None and facts["finished_epoch"] < planned
+    return FitResult(
+        run=str(run.path),
+        epochs=len(epochs),
+        epochs_planned=planned,
+        steps=max((line["step"] for line in run.timing()), default=0),
+        stopped_by="early_stop_epochs" if early else facts.get("stopped_by"),
+        train_loss=last.get("train_loss"),
+        train_accuracy=last.get("train_accuracy"),
+        val_loss=last.get("val_loss"),
+        val_accuracy=last.get("val_accuracy"),
+        best_epoch=best and best["epoch"],
+        best_val_accuracy=best and best["val_accuracy"],
+        checkpoint=run.choose_checkpoint(None),
+    )
