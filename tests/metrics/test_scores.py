@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pictorch.errors import DivergedError
-from pictorch.metrics import loss_and_accuracy, most_confident_mistakes, probabilities, score
+from pictorch.metrics import (
+    class_fractions,
+    hits,
+    loss_and_accuracy,
+    most_confident_mistakes,
+    probabilities,
+    score,
+)
 from pictorch.run_folder import Evaluation
 
 
@@ -179,3 +186,29 @@ def test_mistakes_are_wrong_and_in_order(seed: int, n: int) -> None:
     assert wrong[rows].all()
     confidence = probabilities(logits).max(axis=1)[rows]
     assert (np.diff(confidence) <= 1e-15).all()
+
+
+def test_hits_begin_with_the_least_certain() -> None:
+    logits = np.array([[5, 0, 0], [0, 1, 0], [0, 0, 9], [0, 2, 0], [1, 0, 0]], np.float32)
+    assert hits(logits, np.array([0, 1, 0, 1, 0])).tolist() == [1, 4, 3, 0]
+    assert hits(logits, np.array([1, 2, 0, 0, 2])).tolist() == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(1, 40))
+@settings(deadline=None)
+def test_hits_and_mistakes_are_all_images(seed: int, classes: int, n: int) -> None:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(n, classes)).astype(np.float32)
+    labels = generator.integers(0, classes, n)
+    wrong = most_confident_mistakes(logits, labels, limit=n)
+    assert sorted([*hits(logits, labels), *wrong]) == list(range(n))
+
+
+def test_class_fractions_are_those_of_the_score() -> None:
+    generator = np.random.default_rng(3)
+    logits, labels = generator.normal(size=(50, 4)).astype(np.float32), generator.integers(0, 3, 50)
+    found, rows = class_fractions(logits, labels), score(logits, labels, "abcd").per_class
+    assert found["precision"] == [row.precision for row in rows]
+    assert found["recall"] == [row.recall for row in rows]
+    assert found["f1"] == [row.f1 for row in rows]
+    assert found["recall"][3] == 0, "a class without images"
