@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pictorch.datasets.check import data_check as data_check
+    from pictorch.datasets.show import data_show as data_show
     from pictorch.demo import demo as demo
     from pictorch.evaluation.evaluate import evaluate as evaluate
     from pictorch.exporting.export import export as export
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pictorch.training.start import train as train
 
 _HOMES = {
+    "data_check": "pictorch.datasets.check",
+    "data_show": "pictorch.datasets.show",
     "demo": "pictorch.demo",
     "evaluate": "pictorch.evaluation.evaluate",
     "export": "pictorch.exporting.export",

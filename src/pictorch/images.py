@@ -106,10 +106,10 @@ class WholeImage:
     """An image file as it is: all its pixels, upright and RGB, and what Pillow calls format and mode."""
 
     pixels: Pixels
-    kind: str
-    mode: str
-    several_frames: bool
-    turned: bool  # by its EXIF orientation
+    kind: str = ""
+    mode: str = "RGB"
+    several_frames: bool = False
+    turned: bool = False  # by its EXIF orientation
 
     def brightness_counts(self) -> NDArray[np.int64]:
         """Returns how many pixels have each brightness, int64 (3, 256)."""

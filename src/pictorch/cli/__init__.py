@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pictorch.cli import judging, looking, training
+from pictorch.cli import data, judging, looking, training
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import build_parser
 from pictorch.errors import MissingPartError, UserError
 
-ROOMS = (training.add, judging.add, looking.add)
+ROOMS = (training.add, judging.add, looking.add, data.add)
 
 _EXTRAS = {
     "torch": "train",
@@ -19,6 +19,7 @@ _EXTRAS = {
     "sklearn": "train",
     "safetensors": "train",
     "tensorboard": "train",
+    "matplotlib": "train",
     "onnx": "train",
     "onnxscript": "train",
 }

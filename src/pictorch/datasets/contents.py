@@ -1,8 +1,10 @@
 """What a source of images offers before anything is decoded."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +63,15 @@ class Source:
     origin: str
     stamp: str | None
     open: Callable[[], AbstractContextManager[Contents]]
+
+
+class LineConsole(Protocol):
+    """Whatever shows lines to a person."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Shows one line."""
+
+
+def progress_of(console: LineConsole | None) -> Progress:
+    """Returns what takes lines for people: the console's, or stderr where there is none."""
+    return console.line if console else lambda line: print(line, file=sys.stderr, flush=True)

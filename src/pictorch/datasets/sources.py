@@ -5,8 +5,15 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pictorch.datasets.cifar10 import BATCHES, find_cifar10, holds_batches, open_archive, open_batches
-from pictorch.datasets.contents import Progress, Source
+from pictorch.datasets.cifar10 import (
+    BATCHES,
+    CLASSES,
+    find_cifar10,
+    holds_batches,
+    open_archive,
+    open_batches,
+)
+from pictorch.datasets.contents import Contents, Progress, Source
 from pictorch.datasets.digits import open_digits
 from pictorch.datasets.image_folder import open_folder, open_zip
 from pictorch.errors import DataError, unknown, unreadable
@@ -34,6 +41,13 @@ def find_source(source: str, progress: Progress) -> Source:
     if "/" not in source and not path.suffix:
         raise DataError(f"{unknown('data source', source, SOURCES)}; or give a path that exists")
     raise DataError(f"{source} does not exist; give a path that does, or a name: {', '.join(SOURCES)}")
+
+
+def fitting_recipe(source: str | Path, contents: Contents) -> str:
+    """Returns the packaged recipe to begin with on this source."""
+    if source == "digits":
+        return "digits"
+    return "cifar10-cnn" if contents.class_names == CLASSES else "folder-small"
 
 
 def _open_directory(path: Path) -> Source:

@@ -1,0 +1,269 @@
+"""`data show`: what images are like, in figures and in three pictures, and what a recipe makes of them."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pictorch import durable
+from pictorch.datasets.augment import augment, check_fits, draw
+from pictorch.datasets.contents import Contents, LineConsole, Pictures, Pixels, progress_of
+from pictorch.datasets.decoding import all_labels, part_counts
+from pictorch.datasets.sources import SOURCES, find_source, fitting_recipe
+from pictorch.datasets.splits import Splits, divide
+from pictorch.datasets.store import Store
+from pictorch.datasets.survey import PartSurvey, Survey, survey
+from pictorch.errors import RecipeError
+from pictorch.images import decode_image, fit_pixels, shown
+from pictorch.randomness import Purpose, permutation
+from pictorch.recipe import Recipe
+from pictorch.recipe_files import RecipeRef, load_recipe
+
+_ROWS, _COLUMNS = 12, 8  # of samples; more classes get one image each
+_MOST_CLASSES = 60
+_AUGMENTED_ROWS, _EPOCHS = 6, 5
+_SAMPLE_SIDE = 128
+_SIDE_OF_MIXED = 64  # where neither recipe nor images give one size
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A size that images have, upright, in pixels, and how many have it."""
+
+    width: int
+    height: int
+    n: int
+
+
+@dataclass(frozen=True)
+class DataShow:
+    """What the images of a source are like.
+
+    `class_counts` holds for each split of `recipe` the images of each class. `channel_range` (0 to
+    255), `channel_mean` and `channel_std` (fractions of full brightness) are those of R, G and B in the
+    source's train part, every image counting the same. `unreadable` files are in the counts and in
+    nothing else. `pictures` are the paths of what was drawn; `notes` are lines for people.
+    """
+
+    source: str
+    origin: str
+    recipe: str
+    n: int
+    unreadable: int
+    shapes: tuple[Shape, ...]
+    class_names: tuple[str, ...]
+    class_counts: dict[str, tuple[int, ...]]
+    channel_range: tuple[tuple[int, int], ...]
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+    pictures: dict[str, str]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record as `data show --json` prints it."""
+        return asdict(self)
+
+
+def data_show(
+    source: str | Path,
+    *,
+    recipe: RecipeRef | None = None,
+    out: str | Path | None = None,
+    console: LineConsole | None = None,
+) -> DataShow:
+    """Returns what the images of a source are like, and draws three pictures into the folder `out`.
+
+    samples.png shows images with their classes, class_distribution.png the classes in each split,
+    augmented.png images as training sees them under the recipe (default: the packaged one that fits
+    the source). `out` is `<source>-pictures` by default. Raises the DataErrors of `train`, and
+    RecipeError where `out` lies among the images.
+    """
+    progress = progress_of(console)
+    folder = _picture_folder(source, out)
+    found = find_source(str(source), progress)
+    with found.open() as contents:
+        contents.require_sound()
+        facts = survey(found, contents, progress)
+        chosen = load_recipe(recipe or fitting_recipe(source, contents), {"data.source": str(source)})
+        sizes = _sizes(facts)
+        side, notes = _stored_side(chosen, sizes)
+        chosen, refusals = _that_fits(chosen, side)
+        splits = _divided(contents, side, chosen, found.origin)
+        pictures, more_notes = _draw(contents, facts, splits, chosen, folder)
+    train = facts["train"]
+    mean, std = train.mean_std()
+    return DataShow(
+        source=str(source),
+        origin=found.origin,
+        recipe=chosen.name,
+        n=sum(part_counts(contents).values()),
+        unreadable=sum(len(part.failures) for part in facts.values()),
+        shapes=tuple(Shape(*size, n) for size, n in sizes.most_common()),
+        class_names=contents.class_names,
+        class_counts=_class_counts(splits),
+        channel_range=train.ranges(),
+        channel_mean=mean,
+        channel_std=std,
+        pictures=pictures,
+        notes=(*contents.remarks, *notes, *refusals, *more_notes),
+    )
+
+
+def _picture_folder(source: str | Path, out: str | Path | None) -> Path:
+    place = Path(source).expanduser()
+    folder = Path(out) if out is not None else Path(f"{_name_of(source)}-pictures")
+    if place.is_dir() and folder.resolve().is_relative_to(place.resolve()):
+        raise RecipeError(
+            f"--out {folder} lies among the images of {source} and would be taken for one of their "
+            "folders; choose another with `--out DIR`"
+        )
+    return folder
+
+
+def _name_of(source: str | Path) -> str:
+    return str(source) if source in SOURCES else Path(source).expanduser().resolve().stem or "images"
+
+
+def _sizes(facts: Survey) -> Counter[tuple[int, int]]:
+    return Counter(
+        (file.width, file.height) for part in facts.values() for file in part.files() if file.width
+    )
+
+
+def _stored_side(recipe: Recipe, sizes: Counter[tuple[int, int]]) -> tuple[int, list[str]]:
+    """Returns the side that images are stored with under the recipe, as the store would choose it."""
+    sides = {min(size) for size in sizes} or {1}
+    if recipe.data.image_size is None and len(sides) > 1:
+        note = (
+            f"recipe {recipe.name} wants images of one size, and these have many: train with "
+            f"--set data.image_size={_SIDE_OF_MIXED}, as the pictures show it"
+        )
+        return min(_SIDE_OF_MIXED, max(sides)), [note]
+    return min(recipe.data.image_size or max(sides), max(sides)), []
+
+
+def _that_fits(recipe: Recipe, side: int) -> tuple[Recipe, list[str]]:
+    """Returns the recipe, less a crop and cutout that do not fit, and what did not."""
+    try:
+        check_fits(recipe.augment, side)
+    except RecipeError as error:
+        smaller = recipe.augment.model_copy(update={"crop_padding": 0, "cutout": 0})
+        refusals = [f"training would refuse: {problem}" for problem in error.problems]
+        return recipe.model_copy(update={"augment": smaller}), refusals
+    return recipe, []
+
+
+def _divided(contents: Contents, side: int, recipe: Recipe, origin: str) -> Splits:
+    """Returns the splits that training would have; dividing looks at labels only, so no image is decoded."""
+    labels = all_labels(contents)
+    images = np.broadcast_to(np.uint8(0), (len(labels), side, side, 3))
+    store = Store(images, labels, contents.class_names, part_counts(contents), "", ())
+    return divide(store, recipe.data, origin)
+
+
+def _class_counts(splits: Splits) -> dict[str, tuple[int, ...]]:
+    classes = len(splits.class_names)
+    return {
+        name: tuple(np.bincount(split.labels[split.indices], minlength=classes).tolist())
+        for name, split in splits.named().items()
+    }
+
+
+def _draw(
+    contents: Contents, facts: Survey, splits: Splits, recipe: Recipe, folder: Path
+) -> tuple[dict[str, str], list[str]]:
+    from pictorch.datasets.pictures import Lettering, draw_augmented, draw_class_counts, draw_samples
+
+    names = [shown(name) for name in contents.class_names]
+    lettering = Lettering.of(names)
+    title = shown(_name_of(recipe.data.source))
+    total = sum(part_counts(contents).values())
+    samples = _samples(contents.parts["train"], facts["train"], names)
+    side = splits.input.stored_size
+    about = f"{total:,} images, {len(names):,} classes · centre squares of training images"
+    drawn = {
+        "samples": draw_samples(samples, title, about, lettering),
+        "class_distribution": draw_class_counts(names, _class_counts(splits), title, lettering),
+        "augmented": draw_augmented(
+            _augmented(contents, facts, splits, recipe, names),
+            f"{title} under {recipe.name}",
+            f"{side} x {side} pixels · {_described(recipe)}",
+            lettering,
+        ),
+    }
+    paths = {name: folder / f"{name}.png" for name in drawn}
+    for name, data in drawn.items():
+        durable.write_bytes(paths[name], data)
+    notes = []
+    if lettering.numbered:
+        count = len(lettering.numbered)
+        notes.append(f"no font here has all characters of {count} class names: the pictures show numbers")
+    return {name: str(path) for name, path in paths.items()}, notes
+
+
+def _described(recipe: Recipe) -> str:
+    section = recipe.augment
+    parts = [f"flip {section.flip}"] if section.flip != "none" else []
+    parts += [f"crop padding {section.crop_padding} ({section.crop_fill})"] if section.crop_padding else []
+    parts += [f"cutout {section.cutout}"] if section.cutout else []
+    return ", ".join(parts) or "no augmentation"
+
+
+def _samples(part: Pictures, facts: PartSurvey, names: list[str]) -> dict[str, list[Pixels]]:
+    """Returns images of each class, drawn as always for the same source; more classes, fewer images."""
+    wanted = _COLUMNS if len(names) <= _ROWS else 1
+    order = permutation(0, Purpose.SAMPLES, len(part)).tolist()
+    rows: dict[int, list[int]] = {label: [] for label in range(min(len(names), _MOST_CLASSES))}
+    labels = part.labels.tolist()
+    for row in order:
+        label = labels[row]
+        if label in rows and len(rows[label]) < wanted and row not in facts.failures:
+            rows[label].append(row)
+    files = facts.files()
+    return {
+        names[label]: [
+            _pixels(part, row, min(files[row].width, files[row].height, _SAMPLE_SIDE)) for row in chosen
+        ]
+        for label, chosen in rows.items()
+    }
+
+
+def _augmented(
+    contents: Contents, facts: Survey, splits: Splits, recipe: Recipe, names: list[str]
+) -> list[tuple[str, list[Pixels]]]:
+    """Returns training images as stored and as the first epochs have them, with the draws of training."""
+    part, side = contents.parts["train"], splits.input.stored_size
+    in_part = splits.train.indices[splits.train.indices < len(part)]
+    usable = [row for row in in_part.tolist() if row not in facts["train"].failures]
+    order = permutation(0, Purpose.SAMPLES, len(usable)).tolist()
+    firsts: dict[int, list[int]] = {}
+    for place in order:
+        firsts.setdefault(int(part.labels[usable[place]]), []).append(usable[place])
+    turns = [rows[turn] for turn in range(_AUGMENTED_ROWS) for rows in firsts.values() if turn < len(rows)]
+    chosen = sorted(turns[:_AUGMENTED_ROWS], key=lambda row: int(part.labels[row]))
+    stored = np.stack([_pixels(part, row, side) for row in chosen])
+    mean_color = np.rint(np.array(facts["train"].mean_std()[0]) * 255).astype(np.uint8)
+    device, samples = torch.device("cpu"), np.array(chosen, np.int64)
+    epochs = [
+        augment(
+            torch.from_numpy(stored),
+            draw(recipe.augment, side, seed=recipe.train.seed, epoch=epoch, samples=samples, device=device),
+            recipe.augment,
+            torch.from_numpy(mean_color),
+        ).numpy()
+        for epoch in range(_EPOCHS)
+    ]
+    return [
+        (names[part.labels[row]], [stored[place], *(images[place] for images in epochs)])
+        for place, row in enumerate(chosen)
+    ]
+
+
+def _pixels(part: Pictures, row: int, side: int) -> Pixels:
+    raw = part.read(row)
+    return (
+        decode_image(raw, side, part.names[row]) if isinstance(raw, bytes) else fit_pixels(raw, side).pixels
+    )

@@ -1,0 +1,205 @@
+"""Every file of a source read once, whole: what it is, whether it can be decoded, a hash of its pixels.
+
+What was read is kept in the cache beside the stores, under a key made of paths, sizes and times, so
+that looking a second time reads no image.
+"""
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pictorch import durable
+from pictorch.datasets.contents import Contents, Pictures, Progress, Source
+from pictorch.datasets.places import cache_folder
+from pictorch.errors import CheckpointError, DataError, ResourceError
+from pictorch.images import WholeImage, read_whole, shown
+
+SURVEY_VERSION = 1  # counted up whenever an equal file would be described otherwise
+
+FACTS = np.dtype(
+    [
+        ("width", "<i4"),
+        ("height", "<i4"),
+        ("kind", "S8"),
+        ("mode", "S8"),
+        ("several_frames", "?"),
+        ("turned", "?"),
+        ("one_color", "?"),
+        ("pixels", "S32"),
+    ]
+)
+_FILE = "survey.npz"
+_ROWS = 200  # images that a thread reads in one go
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class FileFacts(NamedTuple):
+    """One row of FACTS. Width and height are 0 where the file cannot be decoded.
+
+    `kind` and `mode` are Pillow's names (kind b"" for images that lie in an array); `turned` tells of
+    an EXIF orientation; `pixels` is a hash of the size and of all RGB pixels.
+    """
+
+    width: int
+    height: int
+    kind: bytes
+    mode: bytes
+    several_frames: bool
+    turned: bool
+    one_color: bool
+    pixels: bytes
+
+
+@dataclass(frozen=True)
+class PartSurvey:
+    """What the files of one part are: a row of FACTS each, and by row why some cannot be decoded.
+
+    `brightness` float64 (3, 256) is the share of each brightness, every image counting the same.
+    """
+
+    facts: NDArray[np.void]
+    failures: dict[int, str]
+    brightness: NDArray[np.float64]
+    all_read: bool = True  # False where the system gave some file's bytes not even to look at
+
+    def files(self) -> list[FileFacts]:
+        """Returns the facts of every file, in the order of the part."""
+        return [FileFacts(*row) for row in self.facts.tolist()]
+
+    def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Returns mean and standard deviation of each channel, fractions of full brightness."""
+        levels = np.arange(256) / 255
+        mean = self.brightness @ levels
+        variance = self.brightness @ levels**2 - mean**2
+        return tuple(mean.tolist()), tuple(np.sqrt(np.maximum(variance, 0)).tolist())
+
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """Returns the smallest and the largest value of each channel, 0 to 255."""
+        found = (np.flatnonzero(channel) for channel in self.brightness)
+        return tuple((int(values[0]), int(values[-1])) if len(values) else (0, 0) for values in found)
+
+
+Survey = dict[str, PartSurvey]
+
+
+def survey(source: Source, contents: Contents, progress: Progress) -> Survey:
+    """Returns what the files of each part are, from the cache where it is, else read now and cached.
+
+    A file that cannot be decoded is a failure with its message, and the others are read all the same.
+    """
+    if source.stamp is None:
+        return _read_all(contents, progress)
+    key = hashlib.sha256(f"survey {SURVEY_VERSION} {source.stamp}".encode()).hexdigest()
+    folder = cache_folder() / "surveys" / key[:32]
+    if folder.exists():
+        try:
+            manifest = durable.verify_folder(folder)
+            with np.load(folder / _FILE, allow_pickle=False) as arrays:
+                return _from_arrays(arrays, manifest["failures"])
+        except (CheckpointError, ValueError, KeyError, OSError) as error:
+            progress(f"{folder} cannot be used ({error}); reading the images again")
+    found = _read_all(contents, progress)
+    if all(part.all_read for part in found.values()):  # else rights may be given, which changes no key
+        try:
+            _write(folder, found)
+        except ResourceError as error:
+            progress(f"{error}; until then every look reads all images again")
+    return found
+
+
+def _write(folder: Path, found: Survey) -> None:
+    failures = {name: {str(row): text for row, text in part.failures.items()} for name, part in found.items()}
+    with durable.new_folder(folder, {"survey_version": SURVEY_VERSION, "failures": failures}) as unfinished:
+        arrays: dict[str, NDArray[Any]] = {f"{name}.facts": part.facts for name, part in found.items()}
+        arrays |= {f"{name}.brightness": part.brightness for name, part in found.items()}
+        np.savez(unfinished / _FILE, allow_pickle=False, **arrays)
+
+
+def _from_arrays(arrays: Any, failures: dict[str, dict[str, str]]) -> Survey:
+    return {
+        name: PartSurvey(
+            arrays[f"{name}.facts"],
+            {int(row): text for row, text in texts.items()},
+            arrays[f"{name}.brightness"],
+        )
+        for name, texts in failures.items()
+    }
+
+
+def _read_all(contents: Contents, progress: Progress) -> Survey:
+    """Reads by threads that are never far ahead, so that memory stays bounded."""
+    total, done = sum(len(part) for part in contents.parts.values()), 0
+    next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+    found = {}
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for name, part in contents.parts.items():
+            chunks = []
+            for chunk in _in_order(pool, part):
+                chunks.append(chunk)
+                done += len(chunk.facts)
+                if time.monotonic() >= next_line:
+                    progress(f"looked at {done:,} of {total:,} images")
+                    next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            found[name] = _joined(chunks)
+    return found
+
+
+def _in_order(pool: ThreadPoolExecutor, part: Pictures) -> Iterator[PartSurvey]:
+    waiting: deque[Future[PartSurvey]] = deque()
+    for start in range(0, len(part), _ROWS):
+        waiting.append(pool.submit(_read_rows, part, range(start, min(start + _ROWS, len(part)))))
+        if len(waiting) > 2 * (os.cpu_count() or 1):
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _joined(chunks: list[PartSurvey]) -> PartSurvey:
+    facts = np.concatenate([chunk.facts for chunk in chunks]) if chunks else np.zeros(0, FACTS)
+    total = np.sum([chunk.brightness for chunk in chunks], axis=0) if chunks else np.zeros((3, 256))
+    decoded = max(1, len(facts) - sum(len(chunk.failures) for chunk in chunks))
+    failures = {row: text for chunk in chunks for row, text in chunk.failures.items()}
+    return PartSurvey(facts, failures, total / decoded, all(chunk.all_read for chunk in chunks))
+
+
+def _read_rows(part: Pictures, rows: range) -> PartSurvey:
+    facts, failures = np.zeros(len(rows), FACTS), {}
+    brightness, all_read = np.zeros((3, 256)), True
+    for place, row in enumerate(rows):
+        name = part.names[row]
+        try:
+            raw = part.read(row)
+        except DataError as error:
+            failures[row], all_read = f"{shown(name)}: {error}", False
+            continue
+        try:
+            image = read_whole(raw, name) if isinstance(raw, bytes) else WholeImage(raw)
+        except DataError as error:
+            failures[row] = str(error)
+            continue
+        height, width = image.pixels.shape[:2]
+        counts = image.brightness_counts()
+        brightness += counts / (height * width)
+        one_color = bool((counts.max(axis=1) == height * width).all())
+        digest = hashlib.blake2b(b"%d %d " % (height, width), digest_size=16)
+        digest.update(np.ascontiguousarray(image.pixels).data)
+        facts[place] = FileFacts(
+            width,
+            height,
+            image.kind.encode(),
+            image.mode.encode(),
+            image.several_frames,
+            image.turned,
+            one_color,
+            digest.hexdigest().encode(),
+        )
+    return PartSurvey(facts, failures, brightness, all_read)

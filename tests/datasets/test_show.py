@@ -1,0 +1,173 @@
+"""`data show`: the figures are those of the images, and the pictures show what training sees."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pictorch
+from made_data import noise, write_classes, write_image, zip_folder
+from pictorch import cli
+from pictorch.datasets import load_splits
+from pictorch.datasets.batches import TrainingBatches, channel_statistics
+from pictorch.errors import RecipeError
+from pictorch.recipe import DataSection
+from pictorch.recipe_files import load_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+def picture(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def holds(sheet: np.ndarray, tile: np.ndarray) -> bool:
+    """Whether the tile lies somewhere in the sheet, pixel for pixel."""
+    first = np.argwhere((sheet == tile[0, 0]).all(axis=2))
+    side = len(tile)
+    return any(np.array_equal(sheet[y : y + side, x : x + side], tile) for y, x in first)
+
+
+def enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def test_figures_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "show", "digits", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["n"], value["recipe"], value["unreadable"]) == (1797, "digits", 0)
+    assert value["shapes"] == [{"width": 8, "height": 8, "n": 1797}]
+    assert {name: sum(counts) for name, counts in value["class_counts"].items()} == {
+        "train": 1293,
+        "val": 145,
+        "test": 359,
+    }
+    assert all(Path(path).parent == Path("digits-pictures") for path in value["pictures"].values())
+    everything = DataSection(source="digits", val_fraction=0.0, test_fraction=0.0)
+    mean, std = channel_statistics(load_splits(everything).train)
+    assert value["channel_mean"] == pytest.approx(mean, abs=1e-12)
+    assert value["channel_std"] == pytest.approx(std, abs=1e-12)
+    assert value["channel_range"] == [[0, 255]] * 3
+
+
+def test_augmented_images_are_those_of_training(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "x", {"a": 6, "b": 6}, side=16)
+    changes = {
+        "augment.crop_padding": 3,
+        "augment.cutout": 4,
+        "data.source": str(root),
+        "data.image_size": None,
+    }
+    recipe = load_recipe("folder-small", changes)
+    result = pictorch.data_show(root, recipe=recipe, out=tmp_path / "out")
+    sheet = picture(result.pictures["augmented"])
+    splits = load_splits(recipe.data)
+    mean, _ = channel_statistics(
+        load_splits(recipe.data.model_copy(update={"val_fraction": 0.0, "test_fraction": 0.0})).train
+    )
+    import torch
+
+    batches = TrainingBatches(
+        splits.train,
+        recipe.augment,
+        seed=recipe.train.seed,
+        batch_size=4,
+        mean_color=np.rint(np.array(mean) * 255).astype(np.uint8),
+        device=torch.device("cpu"),
+    )
+    stored, augmented, _ = batches.examples(np.arange(len(splits.train)))
+    shown = [
+        (holds(sheet, enlarged(a, 6)), holds(sheet, enlarged(b, 6)))
+        for a, b in zip(stored, augmented, strict=True)
+    ]
+    assert shown.count((True, True)) == 6
+    assert (True, False) not in shown
+
+
+def test_samples_are_the_images_themselves(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "x", {"a": 3, "b": 3}, side=8)
+    sheet = picture(pictorch.data_show(root, out=tmp_path / "out").pictures["samples"])
+    for path in root.rglob("*.png"):
+        assert holds(sheet, enlarged(np.asarray(Image.open(path)), 12)), path
+
+
+def test_shapes_and_table_of_mixed_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_classes(tmp_path / "x", {"猫": 12, "dog [red]": 12}, side=20)
+    for number in range(4):
+        write_image(root / "猫" / f"large {number}.png", noise(30 + number, 90, number))
+    (root / "猫" / "empty.png").write_bytes(b"")
+    assert cli.main(["data", "show", str(root), "--recipe", "cifar10-cnn"]) == 0
+    out = capsys.readouterr().out
+    assert "5 different ones, from 20 x 20 to 90 x 33 pixels; most often 20 x 20 pixels (24)" in out
+    assert "dog [red]" in out
+    assert "猫" in out
+    assert "1 files cannot be read" in out
+    assert "--set data.image_size=" in out
+    assert "next:" in out
+
+
+@pytest.mark.filterwarnings("error")
+def test_class_names_of_any_script_and_of_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names = ["a$b$ c^2_x", "\ue000 private", "Ωμέγα", "x" * 60, "𓀀"]
+    root = write_classes(tmp_path / "x", dict.fromkeys(names, 3), side=16)
+    result = pictorch.data_show(root, out=tmp_path / "out")
+    assert len(result.notes) == 1
+    assert "pictures show numbers" in result.notes[0]
+    assert capfd.readouterr().err == ""
+
+
+def test_names_are_drawn_with_a_font_that_has_them() -> None:
+    from pictorch.datasets.pictures import Lettering
+
+    lettering = Lettering.of(["寺庙", "cat", "𓀀"])
+    assert lettering.numbered["𓀀"] == "class 2"
+    assert lettering("cat") == "cat"
+    assert lettering("寺庙") == ("class 0" if len(lettering.families) == 1 else "寺庙")
+
+
+@pytest.mark.parametrize("classes", [13, 75])
+def test_many_classes(classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_classes(tmp_path / "x", {f"class {n:03}": 3 + n % 2 for n in range(classes)}, side=4)
+    assert cli.main(["data", "show", str(root)]) == 0
+    assert ("and 35 smaller ones" in capsys.readouterr().out) == (classes == 75)
+    for path in Path("x-pictures").iterdir():
+        assert max(picture(str(path)).shape) < 3000
+
+
+def test_an_augmentation_that_does_not_fit_is_a_note(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "x", {"a": 4, "b": 4}, side=8)
+    result = pictorch.data_show(root, out=tmp_path / "out")
+    assert result.notes[0].startswith("training would refuse: augment.crop_padding: 8 needs images")
+
+
+def test_a_zip_looks_like_its_folder(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "x", {"a": 4, "b": 4})
+    first = pictorch.data_show(root, out=tmp_path / "one")
+    second = pictorch.data_show(zip_folder(root, tmp_path / "x.zip"), out=tmp_path / "two")
+    for name, path in first.pictures.items():
+        assert Path(path).read_bytes() == Path(second.pictures[name]).read_bytes()
+
+
+def test_pictures_never_go_among_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_classes(tmp_path / "x", {"a": 3, "b": 3})
+    before = sorted(root.rglob("*"))
+    monkeypatch.chdir(root)
+    with pytest.raises(RecipeError, match="choose another with `--out DIR`"):
+        pictorch.data_show(".")
+    with pytest.raises(RecipeError, match="lies among the images"):
+        pictorch.data_show(root, out=root / "a")
+    assert sorted(root.rglob("*")) == before
+
+
+def test_matplotlib_has_one_door() -> None:
+    sources = (ROOT / "src/pictorch").rglob("*.py")
+    assert [path.name for path in sources if "matplotlib import" in path.read_text()] == []
+    named = [
+        path.name for path in (ROOT / "src/pictorch").rglob("*.py") if "from matplotlib." in path.read_text()
+    ]
+    assert named == ["pictures.py"]
+    assert "pyplot" not in (ROOT / "src/pictorch/datasets/pictures.py").read_text()
