@@ -1,8 +1,9 @@
 """The commands that make a run: demo and train."""
 
 import argparse
+import shlex
 
-from pictorch.cli.output import console_of, print_evaluation, print_json, program_name
+from pictorch.cli.output import console_of, print_evaluation, print_json, print_next
 from pictorch.cli.parser import AddVerb
 
 
@@ -12,16 +13,25 @@ def add(verb: AddVerb) -> None:
     demo.add_argument("--out", metavar="DIR", help="run folder (default: runs/digits-NNN)")
 
     train = verb("train", _train, "train a recipe, or go on with a run")
-    train.add_argument("recipe", nargs="?", metavar="RECIPE", help="packaged name or .yaml file")
-    train.add_argument("--data", metavar="SOURCE", help="name or path of the images")
+    train.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="a name that `pictorch recipes` lists, or a .yaml file"
+    )
+    train.add_argument("--data", metavar="SOURCE", help="images: cifar10, digits, or a path (data.source)")
     train.add_argument("--out", metavar="DIR", help="run folder (default: runs/RECIPE-NNN)")
     train.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a recipe field"
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a field of the recipe"
     )
-    train.add_argument("--seed", type=int, metavar="N", help="train.seed")
-    train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="train.device")
-    train.add_argument("--epochs", type=int, metavar="N", help="epochs; with --resume the new total")
-    train.add_argument("--resume", metavar="RUN", help="go on with this run")
+    train.add_argument("--seed", type=int, metavar="N", help="seed of every random draw (train.seed)")
+    train.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), help="where to train (train.device)"
+    )
+    train.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the images (train.epochs); with --resume the new total",
+    )
+    train.add_argument("--resume", metavar="RUN", help="go on with this run instead of a new one")
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -41,16 +51,19 @@ def _train(args: argparse.Namespace) -> None:
     )
     if args.json:
         return print_json(result.to_json())
+    run = shlex.quote(result.run)
     if result.best_val_accuracy is not None:
         judged = f"validation accuracy {result.best_val_accuracy:.2%} in epoch {result.best_epoch}"
-    else:
+    elif result.train_accuracy is not None:
         judged = f"training accuracy {result.train_accuracy:.2%}, nothing was validated"
-    early = ", stopped early" if result.stopped_early else ""
+    else:
+        judged = "nothing was judged yet"
+    early = f" of {result.epochs_planned}, stopped by {result.stopped_by}" if result.stopped_by else ""
     print(f"trained to epoch {result.epochs}{early}: {judged}; kept in {result.run}")
+    if result.stopped_by == "max_minutes":
+        return print_next({f"train --resume {run}": ""})
     split = " --split test" if RunFolder.open(result.run).data()["counts"]["test"] else ""
-    program = program_name()
-    print(f"next:  {program} evaluate {result.run}{split}\n       {program} export {result.run}")
-    return None
+    return print_next({f"evaluate {run}{split}": "", f"export {run}": ""})
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -62,13 +75,12 @@ def _demo(args: argparse.Namespace) -> None:
     print_evaluation(result.evaluation)
     print()
     for prediction, label in zip(result.predictions, result.labels, strict=True):
-        print(f"a test image of a {label} is called {prediction.name} ({prediction.probability:.1%})")
-    print(f"\nrun     {result.run}\nbundle  {result.bundle}\nreport  {result.report}")
-    program = program_name()
-    print(
-        "\nnext:\n"
-        f"  {program} verify {result.bundle}    the exported file proves itself\n"
-        f"  {program} recipes                          what else can be trained\n"
-        f"  {program} train cifar10-simple-net         the same on CIFAR-10"
+        print(f"test image of class {label}: called {prediction.name} ({prediction.probability:.1%})")
+    print(f"\nrun     {result.run}\nbundle  {result.bundle}\nreport  {result.report}\n")
+    return print_next(
+        {
+            f"verify {shlex.quote(result.bundle)}": "the exported file proves itself",
+            "recipes": "what else can be trained",
+            "train cifar10-simple-net": "the same on CIFAR-10",
+        }
     )
-    return None
