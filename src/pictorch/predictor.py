@@ -154,7 +154,7 @@ def predict(source: str | Path, images: Iterable[ImageInput], *, top: int = 5) -
     Raises CheckpointError for the bundle, DataError for an image, RecipeError where `top` is below 1.
     """
     if top < 1:
-        raise RecipeError(f"--top {top}: ask for at least 1 class")
+        raise RecipeError(f"--top {top} shows nothing; ask for at least 1 class")
     return load(source)(list(images), top)
 
 

@@ -44,7 +44,8 @@ def evaluate(
     if is_bundle(source):
         if data is None or out is None or checkpoint is not None:
             raise RecipeError(
-                f"{source} is a bundle: evaluate it with --data SOURCE --out DIR and without --checkpoint"
+                f"{source} is a bundle, which holds no images and one checkpoint; "
+                "give --data SOURCE and --out DIR, and leave out --checkpoint"
             )
         if Path(source).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
             raise RecipeError(f"--out {out} lies in the bundle, which never changes; choose another folder")

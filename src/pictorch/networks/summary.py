@@ -59,7 +59,8 @@ def models(name: str | None = None, *, num_classes: int = 10, image_size: int = 
     """
     if num_classes < 2 or image_size < 1:
         raise RecipeError(
-            f"--num-classes {num_classes} --image-size {image_size}: at least 2 classes, 1 pixel"
+            f"--num-classes {num_classes} --image-size {image_size} is too little; "
+            "give at least 2 classes and 1 pixel"
         )
     spec = InputSpec(stored_size=image_size, image_size=image_size)
     if name is not None:

@@ -43,7 +43,8 @@ def name_problem(name: str) -> str | None:
     if name in NETWORKS or (colon and zoo in _ZOOS):
         return None
     if name in _TUTORIALS_NAMES:
-        return f"model.name: the tutorials' {name} is {_TUTORIALS_NAMES[name]} here"
+        ours = _TUTORIALS_NAMES[name]
+        return f"model.name: the tutorials' {name} is {ours} here; give `--set model.name={ours}`"
     return f"model.name: {unknown('network', name, [*NETWORKS, 'torchvision:NAME', 'timm:NAME'])}"
 
 
@@ -66,15 +67,14 @@ def build_network(model: ModelSection, num_classes: int, input_spec: InputSpec) 
         with torch.inference_mode():
             logits = classifier(torch.zeros((2, side, side, 3), dtype=torch.uint8))
     except (AssertionError, RuntimeError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RecipeError(
-            f"model.name: {model.name} cannot take images of {input_spec.image_size} pixels "
-            f"({reason}); set data.image_size"
+            f"model.name: {model.name} cannot take images of {input_spec.image_size} pixels; "
+            f"try another size, as `--set data.image_size={224 if input_spec.image_size == 32 else 32}`"
         ) from error
     if logits.shape != (2, num_classes):
         raise RecipeError(
             f"model.name: {model.name} gives an output of shape {tuple(logits.shape)} for 2 images, "
-            f"not (2, {num_classes})"
+            f"not (2, {num_classes}); let its last layer give a number for each class"
         )
     return classifier.train()
 
