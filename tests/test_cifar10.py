@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ def test_the_smallest_network_learns_it(cifar10_home: Path) -> None:
     judged = pictorch.evaluate("run", split="test")
     assert judged.n == 10_000
     assert judged.accuracy > 0.55
+    began = time.perf_counter()
+    page = pictorch.report("run")
+    assert time.perf_counter() - began < 5
+    assert page.stat().st_size < 5_000_000
     predictor = pictorch.load(pictorch.export("run").path)
     test = load_splits(DataSection(source="cifar10")).test
     assert test is not None

@@ -9,7 +9,7 @@ from pictorch.run_folder import Evaluation
 
 LARGEST_TABLE = 120
 MANY = 30
-MOST_PAIRS = 15
+MOST_PAIRS = 12
 
 
 def render_confusion(records: Records) -> Markup:

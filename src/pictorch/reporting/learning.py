@@ -8,7 +8,7 @@ from pictorch.markup import Markup, element, group, missing, table
 from pictorch.reporting.chart import LARGE, MEDIUM, Frame, Point, Series, legend, line_chart
 from pictorch.reporting.records import Record, Records
 
-MOST_CLASS_CHARTS = 100
+MOST_CLASS_CHARTS = 40
 CLASS_LINES = {"f1": ("F1", "first"), "precision": ("precision", "second"), "recall": ("recall", "third")}
 
 

@@ -40,24 +40,19 @@ def data_uri(pixels: NDArray[Any]) -> str:
 
 def render_telling(records: Records) -> Markup | None:
     """Returns the surest mistake, a usual hit and the least certain hit, as far as they are kept."""
-    kinds = {
-        "mistake": (
-            "Sure, and wrong",
-            "Labelled {true}, answered {first} with {sure} confidence. Is the label right?",
-        ),
-        "typical": (
-            "A usual hit",
-            "{true}, found with {sure} confidence; half of all hits are surer than this.",
-        ),
-        "hit": ("Barely right", "{true}, with only {sure} confidence; next came {second} with {less}."),
-    }
     cards = []
-    for kind, (title, story) in kinds.items():
+    titles = {"mistake": "The surest mistake", "typical": "A usual hit", "hit": "The least certain hit"}
+    for kind, title in titles.items():
         for true, ranked, pixels in _answers(records, kind)[:1]:
             (first, sure), (second, less) = ranked
-            words = {"true": _quoted(true), "first": _quoted(first), "second": _quoted(second)}
-            sentence = story.format(**words, sure=_share(sure), less=_share(less))
-            text = element("figcaption", element("strong", title), element("span", sentence))
+            confidence = f"{_share(sure)} confidence"
+            story = {
+                "mistake": f"Labelled {_quoted(true)}, answered {_quoted(first)} with {confidence}."
+                + (" Is the label right?" if sure > 0.9 else ""),
+                "typical": f"{_quoted(true)}, found with {confidence}; half of all hits are surer.",
+                "hit": f"{_quoted(true)}, with only {confidence}; then {_quoted(second)}, {_share(less)}.",
+            }[kind]
+            text = element("figcaption", element("strong", title), element("span", story))
             cards.append(element("figure", _image(pixels, f"{true}, called {first}"), text))
     return element("div", *cards, class_="telling") if cards else None
 
