@@ -105,7 +105,7 @@ def test_shapes_and_table_of_mixed_sizes(tmp_path: Path, capsys: pytest.CaptureF
     assert "5 different ones, from 20 x 20 to 90 x 33 pixels; most often 20 x 20 pixels (24)" in out
     assert "dog [red]" in out
     assert "猫" in out
-    assert "1 files cannot be read" in out
+    assert "1 of these files cannot be read" in out
     assert "--set data.image_size=" in out
     assert "next:" in out
 

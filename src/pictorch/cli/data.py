@@ -4,7 +4,7 @@ import argparse
 import shlex
 from typing import Any
 
-from pictorch.cli.output import console_of, print_json, print_table, program_name
+from pictorch.cli.output import console_of, print_json, print_next, print_table
 from pictorch.cli.parser import AddVerb
 from pictorch.formats import percent
 
@@ -41,11 +41,11 @@ def _show(args: argparse.Namespace) -> None:
     for note in result.notes:
         print(f"note     {note}")
     if result.unreadable:
-        print(f"note     {result.unreadable:,} files cannot be read; data check lists them")
+        print(f"note     {result.unreadable:,} of these files cannot be read: `data check` lists them")
     for path in result.pictures.values():
         print(f"picture  {path}")
-    source, program = shlex.quote(result.source), program_name()
-    print(f"next:  {program} data check {source}\n       {program} train {result.recipe} --data {source}")
+    source = shlex.quote(result.source)
+    print_next({f"data check {source}": "", f"train {result.recipe} --data {source}": ""})
     return None
 
 
@@ -127,7 +127,6 @@ def _check(args: argparse.Namespace) -> int:
         return exit_code
     if not result.findings:
         print("every file can be read, and no two images are equal")
-    source, program = shlex.quote(result.source), program_name()
     print(f"\nnothing must be mended, {warnings} to know")
-    print(f"next:  {program} train {result.recipe} --data {source}")
+    print_next({f"train {result.recipe} --data {shlex.quote(result.source)}": ""})
     return exit_code
