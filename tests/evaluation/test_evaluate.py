@@ -85,6 +85,20 @@ def test_all_follows_from_the_stored_logits(run: Path) -> None:
     np.testing.assert_array_equal(result.confusion, confusion_matrix(labels, predicted))
     assert len(arrays["mistakes"]) == min(24, int(np.sum(predicted != labels)))
     assert np.all(predicted[arrays["mistakes"]] != labels[arrays["mistakes"]])
+    confidence = probabilities.max(1)
+    right = np.flatnonzero(predicted == labels)
+    assert confidence[arrays["hits"]] == pytest.approx(np.sort(confidence[right])[:24])
+    assert confidence[arrays["typicals"]] == pytest.approx([np.sort(confidence[right])[len(right) // 2]])
+    assert len(arrays["hit_images"]) == 24
+    assert len(arrays["typical_images"]) == 1
+
+
+def test_training_records_the_scores_that_evaluation_gives(run: Path) -> None:
+    result = pictorch.evaluate(run)
+    best = [line for line in RunFolder.open(run).metrics() if line["kind"] == "epoch" and line["best"]][-1]
+    for key in ("precision", "recall", "f1"):
+        scores = [getattr(row, key) for row in result.per_class]
+        assert best["val_classes"][key] == [round(one, 4) for one in scores]
 
 
 def test_openings_of_the_test_set_are_counted(run: Path) -> None:

@@ -10,17 +10,18 @@ from pictorch import durable
 from pictorch.bundle import is_bundle, open_bundle
 from pictorch.datasets import ImageSet, Splits, load_splits
 from pictorch.errors import DataError, RecipeError, listed, unknown
-from pictorch.metrics.scores import most_confident_mistakes, score
+from pictorch.metrics.scores import hits, most_confident_mistakes, score
 from pictorch.predictor import Predictor
 from pictorch.recipe import DataSection
 from pictorch.run_folder import Evaluation, RunFolder, npz_bytes
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
-from pictorch.training.runtime import memory_explained, resolve_runtime
+from pictorch.training.runtime import evaluation_memory_explained, resolve_runtime
 from pictorch.training.start import check_same_data
 from pictorch.training.validation import predict_logits
 
 SPLITS = ("val", "test")
+_KEPT_HITS = 24
 
 
 def evaluate(
@@ -53,7 +54,8 @@ def evaluate(
     if out is not None:
         raise RecipeError(f"--out {out}: a run keeps its evaluation in its own folder; leave out --out")
     run = RunFolder.open(source)
-    with run.lock():
+    with run.lock(), console.recorded():
+        console.keep_log(run.log_path)
         return _evaluate_run(run, split, checkpoint, data, console)
 
 
@@ -70,7 +72,8 @@ def _evaluate_run(
     network = load_network(run, name, runtime.dtype)
     runtime.place(network)
     openings = run.count_test_opening() if split == "test" else int(run.data()["test_openings"])
-    with memory_explained(recipe.train), runtime.applied():
+    console.detail(f"judging checkpoint {name} on {len(image_set):,} images, device {runtime.device.type}")
+    with evaluation_memory_explained(recipe.train, runtime.device), runtime.applied():
         logits = predict_logits(
             network, image_set, batch_size=recipe.train.eval_batch_size, device=runtime.device
         )
@@ -84,6 +87,10 @@ def _evaluate_run(
         test_openings=openings,
     )
     run.write_evaluation(evaluation, arrays)
+    console.log(
+        f"{split} accuracy {evaluation.accuracy:.2%} (n = {evaluation.n:,}, checkpoint {name}, "
+        f"test openings {openings})"
+    )
     return evaluation
 
 
@@ -141,19 +148,23 @@ def judge(
     class_names: tuple[str, ...],
     **context: Any,
 ) -> tuple[Evaluation, dict[str, NDArray[Any]]]:
-    """Returns the evaluation and the arrays that it can be computed again from.
+    """Returns the evaluation and the arrays that it can be computed again from, with some pictures:
+    the most confident mistakes, the least certain hits, and the hit of middling confidence.
 
     `context` is the rest of the record: split, checkpoint, step, test_openings.
     """
     labels = image_set.labels[image_set.indices]
     assert len(logits) == len(labels), (len(logits), len(labels))
     scores = score(logits, labels, class_names)
-    mistakes = most_confident_mistakes(logits, labels)
     evaluation = Evaluation(**context, **vars(scores))
-    arrays: dict[str, NDArray[Any]] = {
-        "logits": logits,
-        "labels": labels,
-        "mistakes": mistakes,
-        "mistake_images": image_set.images[image_set.indices[mistakes]],
-    }
+    arrays: dict[str, NDArray[Any]] = {"logits": logits, "labels": labels}
+    right = hits(logits, labels)
+    middle = len(right) // 2
+    for kind, rows in {
+        "mistake": most_confident_mistakes(logits, labels),
+        "hit": right[:_KEPT_HITS],
+        "typical": right[middle : middle + 1],
+    }.items():
+        arrays[f"{kind}s"] = rows
+        arrays[f"{kind}_images"] = image_set.images[image_set.indices[rows]]
     return evaluation, arrays
