@@ -120,7 +120,7 @@ def test_a_bundle_is_evaluated_without_being_changed(run: Path, tmp_path: Path) 
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
     with pytest.raises(RecipeError, match="never changes"):
         pictorch.evaluate(bundle, split="test", data="digits", out=bundle / "judged")
-    with pytest.raises(RecipeError, match="--data SOURCE --out DIR"):
+    with pytest.raises(RecipeError, match="--data SOURCE and --out DIR"):
         pictorch.evaluate(bundle, split="test")
 
 
