@@ -232,6 +232,30 @@ def test_many_chunks_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert np.array_equal(chunked.train.images, whole.train.images)
 
 
+def test_the_cache_is_bounded_and_keeps_what_was_used_last(
+    tmp_path: Path, own_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [
+        write_classes(tmp_path / name, {"a": 40, "b": 40}, seed=place) for place, name in enumerate("xyz")
+    ]
+    first, _ = load(sources[0])
+    (oldest,) = store_folders(own_places)
+    load(sources[1])
+    os.utime(oldest.with_suffix(".lock"), (1, 1))
+    monkeypatch.setattr("pictorch.datasets.store.LARGEST_CACHE_BYTES", 2.5 * 80 * 8 * 8 * 3)
+    before = first.train.images.copy()
+    _, lines = load(sources[2])
+    assert any("removing" in line for line in lines)
+    assert not oldest.exists()
+    assert len(store_folders(own_places)) == 2
+    assert np.array_equal(first.train.images, before), "what is mapped stays"
+    load(sources[1])
+    assert load(sources[0])[0].fingerprint == first.fingerprint, "it is made again"
+    monkeypatch.setattr("pictorch.datasets.store.LARGEST_CACHE_BYTES", 10)
+    load(write_classes(tmp_path / "w", {"a": 3, "b": 3}, seed=9))
+    assert len(store_folders(own_places)) == 1
+
+
 def test_processes_that_need_the_same_store_make_it_once(pets: Path) -> None:
     code = (
         "import sys\n"

@@ -6,8 +6,10 @@ time reads no image. Its content is hashed once, when it is made.
 
 import fcntl
 import hashlib
+import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from pictorch.datasets.places import cache_folder
 from pictorch.errors import CheckpointError, ResourceError
 
 STORE_VERSION = 2  # counted up whenever equal files would give other pixels or class names
+LARGEST_CACHE_BYTES = 50_000_000_000
 
 _IMAGES, _LABELS = "images.npy", "labels.npy"
 
@@ -61,6 +64,8 @@ def open_store(source: Source, image_size: int | None, progress: Progress) -> St
         key = hashlib.sha256(f"{STORE_VERSION} {source.stamp} {image_size}".encode()).hexdigest()
         folder = cache_folder() / "stores" / key[:32]
         store = _cached(folder, progress) or _build(source, image_size, folder, progress)
+        with suppress(OSError):  # a cache that may only be read serves too
+            os.utime(_lock_of(folder))  # when it was last used
     for line in store.remarks:
         progress(line)
     return store
@@ -93,6 +98,7 @@ def _build(source: Source, image_size: int | None, folder: Path, progress: Progr
                 with source.open() as contents:
                     contents.require_sound()
                     _decode_to_folder(contents, image_size, folder, progress)
+                _remove_oldest(folder, progress)
                 store = _cached(folder, progress)
                 assert store is not None, "what was just written can be read"
             return store
@@ -103,13 +109,32 @@ def _build(source: Source, image_size: int | None, folder: Path, progress: Progr
 @contextmanager
 def _only_builder(folder: Path) -> Iterator[None]:
     """Waits until no other process makes this store; the kernel frees the lock with its holder."""
-    lock = folder.with_suffix(".lock")
+    lock = _lock_of(folder)
     with durable.explained(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("w")
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
+
+
+def _remove_oldest(newest: Path, progress: Progress) -> None:
+    """Removes the stores whose last use is longest ago, until all have at most LARGEST_CACHE_BYTES.
+
+    A process that has mapped one keeps its pages until it ends.
+    """
+    used = {lock.with_suffix(""): lock.stat().st_mtime for lock in newest.parent.glob("*.lock")}
+    used.pop(newest, None)
+    total = 0
+    for folder in [newest, *sorted(used, key=used.__getitem__, reverse=True)]:
+        total += sum(file.stat().st_size for file in folder.glob("*"))
+        if total > LARGEST_CACHE_BYTES and folder != newest:
+            progress(f"the cache has more than {LARGEST_CACHE_BYTES / 1e9:.0f} GB: removing {folder}")
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _decode_to_folder(contents: Contents, image_size: int | None, folder: Path, progress: Progress) -> None:
