@@ -116,7 +116,7 @@ def test_class_names_of_any_script_and_of_none(tmp_path: Path, capfd: pytest.Cap
     root = write_classes(tmp_path / "x", dict.fromkeys(names, 3), side=16)
     result = pictorch.data_show(root, out=tmp_path / "out")
     assert len(result.notes) == 1
-    assert "pictures show numbers" in result.notes[0]
+    assert "the pictures number them" in result.notes[0]
     assert capfd.readouterr().err == ""
 
 
@@ -142,6 +142,16 @@ def test_an_augmentation_that_does_not_fit_is_a_note(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "x", {"a": 4, "b": 4}, side=8)
     result = pictorch.data_show(root, out=tmp_path / "out")
     assert result.notes[0].startswith("training would refuse: augment.crop_padding: 8 needs images")
+
+
+def test_where_nothing_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_classes(tmp_path / "x", {"a": 3, "b": 3})
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    assert cli.main(["data", "show", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert "no image can be read" in out
+    assert "6 of these files cannot be read" in out
 
 
 def test_a_zip_looks_like_its_folder(tmp_path: Path) -> None:

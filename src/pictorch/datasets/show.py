@@ -200,7 +200,7 @@ def _draw(
     notes = []
     if lettering.numbered:
         count = len(lettering.numbered)
-        notes.append(f"no font here has all characters of {count} class names: the pictures show numbers")
+        notes.append(f"no font here has all characters of {count} class names: the pictures number them, from 0")
     return {name: str(path) for name, path in paths.items()}, notes
 
 
@@ -244,6 +244,8 @@ def _augmented(
         firsts.setdefault(int(part.labels[usable[place]]), []).append(usable[place])
     turns = [rows[turn] for turn in range(_AUGMENTED_ROWS) for rows in firsts.values() if turn < len(rows)]
     chosen = sorted(turns[:_AUGMENTED_ROWS], key=lambda row: int(part.labels[row]))
+    if not chosen:
+        return []
     stored = np.stack([_pixels(part, row, side) for row in chosen])
     mean_color = np.rint(np.array(facts["train"].mean_std()[0]) * 255).astype(np.uint8)
     device, samples = torch.device("cpu"), np.array(chosen, np.int64)
