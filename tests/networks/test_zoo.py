@@ -104,7 +104,7 @@ def test_images_that_are_too_small_are_refused(name: str, side: int) -> None:
     with pytest.raises(RecipeError) as caught:
         build_network(ModelSection(name=name), 10, InputSpec(stored_size=side, image_size=side))
     message = str(caught.value)
-    assert message.startswith(f"model.name: {name} cannot take images of {side} pixels (")
+    assert message.startswith(f"model.name: {name} cannot take images of {side} pixels; try another size")
     assert message.endswith("; set data.image_size")
     assert len(message.splitlines()) == 1
 
@@ -141,7 +141,7 @@ def test_unknown_networks_are_refused() -> None:
     ],
 )
 def test_the_tutorials_own_names_lead_to_ours(theirs: str, ours: str) -> None:
-    with pytest.raises(RecipeError, match=f"^model.name: the tutorials' {theirs} is {ours} here$"):
+    with pytest.raises(RecipeError, match=f"^model.name: the tutorials' {theirs} is {ours} here; give `"):
         build_network(ModelSection(name=theirs), 10, CIFAR)
 
 

@@ -52,20 +52,23 @@ def download(file: RemoteFile, folder: Path, progress: Progress, *, looked_in: S
         raise DataError(
             f"{file.name} is not in {places}, and PICTORCH_OFFLINE forbids a download; unset it, or {by_hand}"
         )
-    target, reasons = folder / file.name, []
+    target, reasons = folder / file.name, dict[str, str]()
     with _part_file(target) as part:
         for address in file.mirrors:
             try:
                 _fetch(file, address, part, folder, progress)
                 _check(file, part)
             except _MirrorError as error:
-                reasons.append(f"{urlsplit(address).netloc}: {error}")
+                reasons[urlsplit(address).netloc] = str(error)
                 progress(f"{address}: {error}")
                 continue
             _finish(part, target)
             return target
+    if len(said := set(reasons.values())) == 1 < len(reasons):
+        reasons = {f"{len(reasons)} mirrors": said.pop()}
     raise DataError(
-        f"{file.name} is not in {places} and no mirror gave it ({'; '.join(reasons)}); "
+        f"{file.name} is not in {places} and no mirror gave it "
+        f"({', '.join(f'{host}: {reason}' for host, reason in reasons.items())}); "
         f"try again later, or {by_hand}"
     )
 
@@ -106,10 +109,12 @@ def _fetch(file: RemoteFile, address: str, part: BufferedRandom, folder: Path, p
             have = 0
             continue
         except urllib.error.URLError as error:
-            raise _MirrorError(str(error.reason)) from None
+            reason = error.reason
+            raise _MirrorError(getattr(reason, "strerror", None) or str(reason)) from None
         except (http.client.HTTPException, OSError) as error:
             if part.seek(0, os.SEEK_END) <= have:
-                raise _MirrorError(str(error) or type(error).__name__) from None
+                reason = getattr(error, "strerror", None) or str(error)
+                raise _MirrorError(reason or type(error).__name__) from None
         before, have = have, part.seek(0, os.SEEK_END)
         if have <= before:
             raise _MirrorError(f"ends after {have:,} of {file.size_bytes:,} bytes")
@@ -162,7 +167,7 @@ def _check(file: RemoteFile, part: BufferedRandom) -> None:
     md5 = hashlib.file_digest(part, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if md5 != file.md5:
         _cut(part)
-        raise _MirrorError(f"sends another file (md5 {md5})")
+        raise _MirrorError("sends another file, whose md5 differs")
 
 
 def _cut(part: BufferedRandom) -> None:
