@@ -200,7 +200,9 @@ def _draw(
     notes = []
     if lettering.numbered:
         count = len(lettering.numbered)
-        notes.append(f"no font here has all characters of {count} class names: the pictures number them, from 0")
+        notes.append(
+            f"no font here has all characters of {count} class names: the pictures number them, from 0"
+        )
     return {name: str(path) for name, path in paths.items()}, notes
 
 
