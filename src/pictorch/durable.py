@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pictorch.errors import CheckpointError, ResourceError, UserError
+from pictorch.errors import CheckpointError, ResourceError, UserError, unreadable
 
 MANIFEST = "manifest.json"
 
@@ -113,7 +113,8 @@ def verify_folder(folder: Path, *, manifest_name: str = MANIFEST, hashes: bool =
     try:
         _compare_files(folder, manifest["files"], manifest_name, hashes)
     except OSError as error:
-        raise CheckpointError(f"{folder} is damaged ({error})") from None
+        path = error.filename or folder
+        raise CheckpointError(f"{path} {unreadable(path, error)}") from None
     return manifest
 
 
@@ -123,7 +124,10 @@ def read_manifest(folder: Path, manifest_name: str = MANIFEST) -> dict[str, Any]
         return parse_manifest((folder / manifest_name).read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{folder} is damaged ({manifest_name} is missing)") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        path = folder / manifest_name
+        raise CheckpointError(f"{path} {unreadable(path, error)}") from None
+    except ValueError as error:
         raise CheckpointError(f"{folder} is damaged ({manifest_name}: {error})") from None
 
 

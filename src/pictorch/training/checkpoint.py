@@ -165,21 +165,17 @@ def _contiguous(network: nn.Module) -> dict[str, Tensor]:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is no safetensors file ({_first_line(error)}); {_ANOTHER}") from None
+    except (OSError, SafetensorError):
+        raise CheckpointError(f"{path} is not a safetensors file; {_ANOTHER}") from None
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is not its own
-        raise CheckpointError(f"{path} cannot be read ({_first_line(error)}); {_ANOTHER}") from None
+    except Exception:  # torch raises many kinds for a file that is not its own
+        raise CheckpointError(f"{path} is not the state of a training; {_ANOTHER}") from None
     assert isinstance(state, dict), path
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:80]
 
 
 def _load_weights(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
