@@ -208,8 +208,9 @@ def test_the_first_tab_leads_past_the_top(report: Path, open_page: Callable[...,
 
 
 def test_it_prints(report: Path, open_page: Callable[..., Any]) -> None:
-    page = open_page(report, color_scheme="dark")
+    page = open_page(report, color_scheme="dark", width=718)  # A4 between its margins
     page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
     assert page.evaluate(

@@ -123,7 +123,7 @@ def _measured(records: Records, shown: Evaluation) -> str:
 def _openings(records: Records) -> str:
     openings = records.data.get("test_openings", 0)
     if openings > 1:
-        return f"It was opened {openings} times: choices made after the first make the figure too good."
+        return f"The test set was opened {openings} times; choices made after the first flatter the figure."
     return "The test set was opened once." if openings else ""
 
 
