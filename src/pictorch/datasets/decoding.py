@@ -6,16 +6,19 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from pictorch.datasets.contents import Contents, Labels, Pictures, Pixels, Progress
 from pictorch.errors import DataError
 from pictorch.images import Decoded, decode, fit_pixels, shorter_side, shown
+
+Result = TypeVar("Result")
 
 _CHUNK_BYTES = 4_000_000
 _SECONDS_BETWEEN_LINES = 10.0
@@ -106,20 +109,27 @@ def decode_all(
     return digest.hexdigest(), tuple(remarks)
 
 
-def _decoded_chunks(contents: Contents, side: int) -> Iterator[_Chunk]:
-    """Yields all images in order, decoded by threads that are never far ahead of the reader."""
-    rows = math.ceil(_CHUNK_BYTES / (side * side * 3))
+def in_order(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """Yields what each job returns, in order, made by threads that are never far ahead of the reader."""
     workers = os.cpu_count() or 1
-    waiting: deque[Future[_Chunk]] = deque()
+    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for part in contents.parts.values():
-            for start in range(0, len(part), rows):
-                job = partial(_decode_rows, part, range(start, min(start + rows, len(part))), side)
-                waiting.append(pool.submit(job))
-                if len(waiting) > workers + 1:
-                    yield waiting.popleft().result()
+        for job in jobs:
+            waiting.append(pool.submit(job))
+            if len(waiting) > workers + 1:
+                yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _decoded_chunks(contents: Contents, side: int) -> Iterator[_Chunk]:
+    """Yields all images in order."""
+    rows = math.ceil(_CHUNK_BYTES / (side * side * 3))
+    return in_order(
+        partial(_decode_rows, part, range(start, min(start + rows, len(part))), side)
+        for part in contents.parts.values()
+        for start in range(0, len(part), rows)
+    )
 
 
 def _decode_rows(part: Pictures, rows: range, side: int) -> _Chunk:

@@ -5,12 +5,9 @@ that looking a second time reads no image.
 """
 
 import hashlib
-import os
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 
 from pictorch import durable
 from pictorch.datasets.contents import Contents, Pictures, Progress, Source
+from pictorch.datasets.decoding import in_order, part_counts
 from pictorch.datasets.places import cache_folder
 from pictorch.errors import CheckpointError, DataError, ResourceError
 from pictorch.images import WholeImage, read_whole, shown
@@ -136,31 +134,22 @@ def _from_arrays(arrays: Any, failures: dict[str, dict[str, str]]) -> Survey:
 
 
 def _read_all(contents: Contents, progress: Progress) -> Survey:
-    """Reads by threads that are never far ahead, so that memory stays bounded."""
-    total, done = sum(len(part) for part in contents.parts.values()), 0
+    total, done = sum(part_counts(contents).values()), 0
     next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
     found = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for name, part in contents.parts.items():
-            chunks = []
-            for chunk in _in_order(pool, part):
-                chunks.append(chunk)
-                done += len(chunk.facts)
-                if time.monotonic() >= next_line:
-                    progress(f"looked at {done:,} of {total:,} images")
-                    next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
-            found[name] = _joined(chunks)
+    for name, part in contents.parts.items():
+        chunks = []
+        starts = range(0, len(part), _ROWS)
+        for chunk in in_order(
+            partial(_read_rows, part, range(start, min(start + _ROWS, len(part)))) for start in starts
+        ):
+            chunks.append(chunk)
+            done += len(chunk.facts)
+            if time.monotonic() >= next_line:
+                progress(f"looked at {done:,} of {total:,} images")
+                next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+        found[name] = _joined(chunks)
     return found
-
-
-def _in_order(pool: ThreadPoolExecutor, part: Pictures) -> Iterator[PartSurvey]:
-    waiting: deque[Future[PartSurvey]] = deque()
-    for start in range(0, len(part), _ROWS):
-        waiting.append(pool.submit(_read_rows, part, range(start, min(start + _ROWS, len(part)))))
-        if len(waiting) > 2 * (os.cpu_count() or 1):
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _joined(chunks: list[PartSurvey]) -> PartSurvey:
