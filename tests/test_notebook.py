@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pictorch
+from made_data import write_classes
 from pictorch.markup import Markup
-from pictorch.notebook import Rows, bars, card, curve, facts, rows
+from pictorch.notebook import bars, card, curve, facts, rows
 from pictorch.predictor import Prediction, Predictions
 from pictorch.run_folder import ClassScore, Evaluation
 from pictorch.training.loop import FitResult
@@ -72,12 +73,12 @@ def test_an_evaluation_shows_accuracy_interval_n_and_classes() -> None:
 
 def test_a_training_shows_its_curves_while_its_run_folder_is_there(tmp_path: Path) -> None:
     result = FitResult(
-        run=str(tmp_path), epochs=3, steps=9, stopped_early=True, train_loss=0.1, train_accuracy=0.99,
-        val_loss=0.2, val_accuracy=0.9, best_epoch=2, best_val_accuracy=0.95, checkpoint="best",
+        run=str(tmp_path), epochs=3, epochs_planned=9, steps=9, stopped_by="max_minutes", train_loss=0.1,
+        train_accuracy=0.99, val_loss=0.2, val_accuracy=0.9, best_epoch=2, best_val_accuracy=0.95, checkpoint="best",
     )  # fmt: skip
     page = Page(result._repr_html_())
     assert "svg" not in page.tags
-    assert {"95.00 % in epoch 2", "3, stopped early"} <= set(page.cells)
+    assert {"95.00 % in epoch 2", "3, stopped by max_minutes"} <= set(page.cells)
     losses = [{"kind": "epoch", "train_loss": x, "val_loss": None, "val_accuracy": 1 - x} for x in (3, 2, 1)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in losses))
     page = Page(result._repr_html_())
@@ -122,12 +123,22 @@ def test_a_bundle_shows_what_it_knows(tmp_path: Path) -> None:
     )
 
 
-def test_rows_stay_a_list() -> None:
-    records = Rows("runs", [{"run": HOSTILE, "size": 3, "test": None}], left=("run",))
-    assert records == [{"run": HOSTILE, "size": 3, "test": None}]
-    page = Page(records._repr_html_())
-    assert {"runs: 1", HOSTILE, "3"} <= set(page.cells)
-    assert "runs: 0" in Page(Rows("runs")._repr_html_()).cells
+def test_looking_at_data_shows_its_pictures_and_findings(tmp_path: Path) -> None:
+    photos = write_classes(tmp_path / "photos", {"cat": 12, "a<b>": 12})
+    page = Page(pictorch.data_show(photos, out=tmp_path / "pictures")._repr_html_())
+    assert len(page.images) == 3
+    assert {"24", "cat", "a<b>", "8 x 8 (24)"} <= set(page.cells)
+    assert "nothing is wrong" in Page(pictorch.data_check(photos)._repr_html_()).cells[-1]
+    (photos / "cat/broken.png").write_bytes(b"no picture")
+    cells = Page(pictorch.data_check(photos)._repr_html_()).cells
+    assert "error" in cells
+    assert any("broken.png" in cell for cell in cells)
+
+
+def test_doctor_and_runs_show_themselves(tmp_path: Path) -> None:
+    found = pictorch.doctor()
+    assert {found.advice, "processor", *found.auto} <= set(Page(found._repr_html_()).cells)
+    assert "Runs" in Page(pictorch.runs()._repr_html_()).cells
 
 
 printable = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1)

@@ -1,9 +1,10 @@
 """How results look in a notebook: small HTML cards that take the colours of the page around them.
 
-A result says `def _repr_html_(self) -> str: return card(title, ...)` with the parts below; a list of
-records becomes a `Rows`. Nothing here needs a script, and every value is escaped.
+A result says `def _repr_html_(self) -> str: return card(title, ...)` with the parts below. Nothing here
+needs a script, and every value is escaped.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -81,17 +82,11 @@ def side_by_side(*parts: Markup | None) -> Markup:
     return element("div", *parts, class_="side")
 
 
-class Rows(list[dict[str, Any]]):
-    """A list of records that a notebook shows as a table; everywhere else it is the list it is."""
-
-    def __init__(
-        self, label: str, records: Iterable[dict[str, Any]] = (), *, left: Sequence[str] = ()
-    ) -> None:
-        super().__init__(records)
-        self.label, self.left = label, left
-
-    def _repr_html_(self) -> str:
-        return card(f"{self.label}: {len(self)}", rows(self.label, self, left=self.left))
+def picture(png: bytes, alt: str, *, side: int | None = None) -> Markup:
+    """Returns a PNG inside the page, in its own size or as a square of `side` pixels."""
+    source = f"data:image/png;base64,{b64encode(png).decode()}"
+    style = "max-width:100%;image-rendering:pixelated" if side else "max-width:100%"
+    return element("img", src=source, alt=alt, width=side, height=side, style=style)
 
 
 def _bar(name: str, fraction: float) -> Markup:

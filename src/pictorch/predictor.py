@@ -2,7 +2,6 @@
 
 import io
 import shlex
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,9 +188,7 @@ def _picture(source: str) -> Markup | None:
         return None
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    uri = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
-    pixelated = "image-rendering:pixelated"
-    return element("img", src=uri, alt=source, width=_PICTURE_SIDE, height=_PICTURE_SIDE, style=pixelated)
+    return notebook.picture(buffer.getvalue(), source, side=_PICTURE_SIDE)
 
 
 def _pixels(image: ImageInput, size: int, name: str) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pictorch import notebook
 from pictorch.datasets.class_findings import class_findings, duplicate_findings
 from pictorch.datasets.contents import LineConsole, progress_of
 from pictorch.datasets.file_findings import file_findings
@@ -42,6 +43,15 @@ class DataCheck:
         """Returns the record as `data check --json` prints it."""
         findings = [finding.to_json() for finding in self.findings]
         return {**vars(self), "findings": findings, "must_mend": self.must_mend}
+
+    def _repr_html_(self) -> str:
+        if not self.findings:
+            return notebook.card(f"{self.origin}: nothing is wrong")
+        found = [
+            {"": one.severity, "what": one.what, "to do": one.remedy, "first of them": "".join(one.where[:1])}
+            for one in self.findings
+        ]
+        return notebook.card(self.origin, notebook.rows("Findings", found, left=tuple(found[0])))
 
 
 def data_check(source: str | Path, *, console: LineConsole | None = None) -> DataCheck:

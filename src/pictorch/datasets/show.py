@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pictorch import durable
+from pictorch import durable, notebook
 from pictorch.datasets.augment import augment, check_fits, draw
 from pictorch.datasets.contents import Contents, LineConsole, Pictures, Pixels, progress_of
 from pictorch.datasets.decoding import all_labels, part_counts
@@ -65,6 +65,23 @@ class DataShow:
     def to_json(self) -> dict[str, Any]:
         """Returns the record as `data show --json` prints it."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        told = {
+            "images": f"{self.n:,}",
+            "sizes": ", ".join(f"{one.width} x {one.height} ({one.n:,})" for one in self.shapes[:5]),
+            "mean of R, G, B": ", ".join(f"{value:.4f}" for value in self.channel_mean),
+            "std of R, G, B": ", ".join(f"{value:.4f}" for value in self.channel_std),
+            "recipe that fits": self.recipe,
+        }
+        counts = (
+            {"class": name, **{split: f"{n[place]:,}" for split, n in self.class_counts.items()}}
+            for place, name in enumerate(self.class_names)
+        )
+        drawn = (notebook.picture(Path(path).read_bytes(), path) for path in self.pictures.values()
+                 if Path(path).is_file())  # fmt: skip
+        table = notebook.rows("Classes", counts, left=("class",))
+        return notebook.card(self.origin, notebook.facts(told), table, *self.notes, *drawn)
 
 
 def data_show(
