@@ -160,7 +160,7 @@ def _write_evaluation(run: RunFolder, split: str, class_names: tuple[str, ...]) 
     evaluation = Evaluation(
         split=split,
         checkpoint="best",
-        step=40,
+        step=20,
         test_openings=openings,
         **vars(score(logits, labels, class_names)),
     )

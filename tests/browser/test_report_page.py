@@ -153,6 +153,21 @@ def test_the_matrix_is_ordered_by_keyboard_rows_and_columns_alike(
     assert [recall(name) for name in names] == sorted(recall(name) for name in names)
 
 
+def test_the_pointer_reads_the_matrix(report: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(report)
+    view = page.locator(".matrix-view").first
+    view.get_by_label("best found first").check()
+    row = view.locator("tbody tr").nth(1)
+    name, counts = (
+        row.locator("th").inner_text(),
+        [int("0" + text.strip("·")) for text in row.locator("td").all_inner_texts()],
+    )
+    row.locator("td").nth(1).hover()
+    share = 100 * counts[1] / sum(counts)
+    said = view.locator(".said").inner_text().replace("\u2068", "").replace("\u2069", "")
+    assert said == f"{name} called {name}: {counts[1]} of {sum(counts)}, {share:.1f} %"
+
+
 def test_the_matrix_shows_counts_or_shares(report: Path, open_page: Callable[..., Any]) -> None:
     for script in (True, False):
         page = open_page(report, java_script_enabled=script)

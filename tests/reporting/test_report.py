@@ -130,7 +130,7 @@ def test_headline_is_the_evaluation_in_the_file(make_run: MakeRun) -> None:
     assert f"{stored['loss']:.4f}" in page.cells
     assert f"{stored['macro']['f1']:.4f}" in page.cells
     assert page.text.index("Test accuracy") < page.text.index("Validation accuracy")
-    assert "The checkpoint, best, was chosen on 60 other, validation images." in page.text
+    assert "The checkpoint, best (epoch 2 of 3), was chosen on 60 other, validation images." in page.text
     assert "2 times" in page.cells
     assert "choices made after the first flatter the figure" in page.text
     assert "3 min 16 s" in page.cells
@@ -358,6 +358,16 @@ def test_a_large_run_stays_small_and_fast(make_run: MakeRun) -> None:
     size = len(read(run).html.encode())
     assert time.perf_counter() - began < 5
     assert size < 5_000_000
+
+
+def test_an_evaluation_that_training_has_left_behind(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "Training went on" not in read(run).text
+    assert "The checkpoint, best (epoch 2 of 3), was chosen" in read(run).text
+    run.append_metrics({**run.metrics()[-1], "epoch": 4, "step": 40, "best": True})
+    page = read(run)
+    assert "Training went on: its best is newer than what is judged." in page.text
+    assert f"pictorch evaluate '{run.path}' --split test" in page.text
 
 
 def test_class_curves_are_the_recorded_scores(make_run: MakeRun) -> None:

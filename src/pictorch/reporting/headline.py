@@ -200,6 +200,13 @@ def _missing(records: Records) -> list[Markup]:
         else:
             command = records.command("evaluate", "--split", "test")
             lines.append(missing("The test part has not been evaluated.", command))
+    shown, best = records.shown, records.best_epoch()
+    newest = best if shown and shown.checkpoint == "best" else records.epochs[-1] if records.epochs else None
+    if shown and newest and shown.checkpoint in ("best", "last") and (shown.step or 0) < newest["step"]:
+        command = records.command("evaluate", "--split", shown.split)
+        lines.append(
+            missing(f"Training went on: its {shown.checkpoint} is newer than what is judged.", command)
+        )
     if records.val is None and records.num_images("val") == 0:
         lines.append(missing("Nothing validates this run: it trains on all training images."))
     return lines

@@ -108,7 +108,8 @@ for (const view of all(".matrix-view")) {
   const table = view.querySelector("table"), said = view.querySelector(".said");
   const rows = [...table.tBodies[0].rows], grid = [table.tHead.rows[0], ...rows].map((row) => [...row.cells]);
   const name = (i) => grid[i + 1][0].textContent;
-  const recall = (i) => (number(grid[i + 1][i + 1]) || 0) / Math.max(1, rows[i].dataset.n);
+  const count = (i, j) => Number(grid[i + 1][j + 1].firstElementChild?.textContent ?? 0);
+  const recall = (i) => count(i, i) / Math.max(1, rows[i].dataset.n);
   const orders = {
     stored: () => 0,
     name: (a, b) => byText(name(a), name(b)),
@@ -125,8 +126,8 @@ for (const view of all(".matrix-view")) {
   table.onpointerover = (event) => {
     const cell = event.target.closest("td"), i = cell ? rows.indexOf(cell.parentNode) : -1;
     if (i < 0) return;
-    const j = grid[i + 1].indexOf(cell) - 1, count = parseInt(cell.textContent) || 0, n = rows[i].dataset.n;
-    said.textContent = `\u2068${name(i)}\u2069 called \u2068${name(j)}\u2069: ${count} of ${n}, ` +
-      `${(100 * count / Math.max(1, n)).toFixed(1)} %`;
+    const j = grid[i + 1].indexOf(cell) - 1, n = rows[i].dataset.n;
+    said.textContent = `\u2068${name(i)}\u2069 called \u2068${name(j)}\u2069: ${count(i, j)} of ${n}, ` +
+      `${(100 * count(i, j) / Math.max(1, n)).toFixed(1)} %`;
   };
 }

@@ -52,6 +52,7 @@ def render_telling(records: Records) -> Markup | None:
                 "typical": f"{_quoted(true)}, found with {confidence}; half of all hits are surer.",
                 "hit": f"{_quoted(true)}, with only {confidence}; then {_quoted(second)}, {_share(less)}.",
             }[kind]
+            story = story.replace(" %", "\N{NO-BREAK SPACE}%")
             text = element("figcaption", element("strong", title), element("span", story))
             cards.append(element("figure", _image(pixels, f"{true}, called {first}"), text))
     return element("div", *cards, class_="telling") if cards else None
