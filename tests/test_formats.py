@@ -48,6 +48,22 @@ def test_durations(seconds: float, printed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "printed"),
+    [
+        (-3, "0 s"),
+        (41.4, "41 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (5400, "2 h"),
+        (86_400, "24 h"),
+        (2e5, "2 days"),
+    ],
+)
+def test_ages(seconds: float, printed: str) -> None:
+    assert formats.age(seconds) == printed
+
+
+@pytest.mark.parametrize(
     ("value", "printed"),
     [
         (None, "null"),

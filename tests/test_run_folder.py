@@ -18,7 +18,8 @@ from pictorch import durable
 from pictorch.errors import CheckpointError, RecipeError, ResourceError, RunInUseError
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import load_recipe
-from pictorch.run_folder import ClassScore, Evaluation, RunFolder, npz_bytes
+from pictorch.run_folder import ClassScore, Evaluation, RunFolder
+from pictorch.run_records import npz_bytes
 
 SEGMENTS = [{"first_epoch": 0, "epochs": 3, "peak_factor": 1.0}]
 

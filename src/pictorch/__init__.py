@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pictorch.datasets.check import data_check as data_check
     from pictorch.datasets.show import data_show as data_show
     from pictorch.demo import demo as demo
+    from pictorch.diagnosis import doctor as doctor
     from pictorch.evaluation.evaluate import evaluate as evaluate
     from pictorch.exporting.export import export as export
     from pictorch.networks.summary import models as models
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from pictorch.recipe_files import load_recipe as load_recipe
     from pictorch.recipe_files import recipes as recipes
     from pictorch.reporting.report import report as report
+    from pictorch.run_list import runs as runs
     from pictorch.training.start import train as train
 
 _HOMES = {
     "data_check": "pictorch.datasets.check",
     "data_show": "pictorch.datasets.show",
     "demo": "pictorch.demo",
+    "doctor": "pictorch.diagnosis",
     "evaluate": "pictorch.evaluation.evaluate",
     "export": "pictorch.exporting.export",
     "load": "pictorch.predictor",
@@ -34,6 +37,7 @@ _HOMES = {
     "predict": "pictorch.predictor",
     "recipes": "pictorch.recipe_files",
     "report": "pictorch.reporting.report",
+    "runs": "pictorch.run_list",
     "train": "pictorch.training.start",
     "verify": "pictorch.predictor",
 }

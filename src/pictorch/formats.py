@@ -41,6 +41,14 @@ def duration(seconds: float) -> str:
     return f"{whole} s" if seconds >= 9.95 else f"{seconds:.1f} s"
 
 
+def age(seconds: float) -> str:
+    """Returns '3 days', '5 h', '12 min' or '41 s' for how long ago something was."""
+    for unit_seconds, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit_seconds:
+            return f"{seconds / unit_seconds:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
 def megabytes(size_bytes: float | None) -> str:
     """Returns '1,234 MB' (10^6 bytes), a dash where there is none."""
     return "–" if size_bytes is None else f"{size_bytes / 1e6:,.0f} MB"

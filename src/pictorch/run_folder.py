@@ -1,35 +1,32 @@
 """The run folder: the only file that knows the names inside it, and the records that lie there."""
 
 import fcntl
-import io
 import json
 import os
 import platform
 import re
 import shlex
-import zipfile
-import zlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pictorch import durable, notebook
-from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown, unreadable
+from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown
 from pictorch.formats import count, decimal, percent
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import dump_recipe, load_recipe
+from pictorch.run_records import npz_bytes, read_json, read_lines, read_npz
 
 SCHEMA = 1
 BEST, LAST = "best", "last"
 
 # What a start that was killed before run.json leaves behind.
 _BEGUN = {"run.lock", "recipe.yaml", "environment.json", "data.json"}
-_PUT_BACK = "put the file back from a copy, or train again into a new --out"
 
 
 @dataclass(frozen=True)
@@ -99,17 +96,6 @@ class Evaluation:
         )
 
 
-class _Record(dict[str, Any]):
-    """A JSON object of a run folder; asking for what it lacks is the error of whoever changed the file."""
-
-    def __init__(self, path: Path, values: dict[str, Any]) -> None:
-        super().__init__(values)
-        self._path = path
-
-    def __missing__(self, key: str) -> Any:
-        raise CheckpointError(f"{self._path} has no {key!r}, so it was changed by hand; {_PUT_BACK}")
-
-
 class RunFolder:
     """One run on the disk. Every stage after training reads and writes through this class."""
 
@@ -169,6 +155,34 @@ class RunFolder:
             )
         return run
 
+    @staticmethod
+    def is_begun(path: Path) -> bool:
+        """Returns whether a folder is a run, or what a start that was killed leaves of one."""
+        if not path.is_dir() or path.name.startswith("."):
+            return False
+        names = {entry.name for entry in path.iterdir() if entry.name[0] != "."}
+        if not names:
+            return re.fullmatch(r".+-\d{3,}", path.name) is not None
+        return not names.isdisjoint({"run.json", "checkpoints"}) or names <= _BEGUN
+
+    def is_in_use(self) -> bool:
+        """Returns whether another process trains, evaluates or exports this run now."""
+        try:
+            with self._file("run.lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def changed_at(self) -> float:
+        """Returns when training last wrote something down, in seconds since 1970."""
+        for name in ("metrics.jsonl", "run.json"):
+            if self._file(name).exists():
+                return self._file(name).stat().st_mtime
+        return self.path.stat().st_mtime
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the folder for this process; raises RunInUseError when another one has it.
@@ -184,7 +198,11 @@ class RunFolder:
 
     def _take(self, file: TextIO) -> None:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)  # `is_in_use` in another process may have held it for a moment
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
@@ -215,7 +233,7 @@ class RunFolder:
         """Returns run.json: schema, recipe (its name), command, network (layer table), segments,
         finished_epoch, stopped_by.
         """
-        return self._read_json("run.json")
+        return read_json(self._file("run.json"))
 
     def write_segments(self, segments: list[dict[str, Any]]) -> None:
         """Records the training segments, one more than before, which makes the run unfinished."""
@@ -238,7 +256,7 @@ class RunFolder:
 
     def environment(self) -> dict[str, Any]:
         """Returns environment.json: versions, device, threads and every resolved `auto`."""
-        return self._read_json("environment.json")
+        return read_json(self._file("environment.json"))
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         """Replaces environment.json."""
@@ -246,7 +264,7 @@ class RunFolder:
 
     def data(self) -> dict[str, Any]:
         """Returns data.json: source, fingerprint, class names, counts, input, test openings."""
-        return self._read_json("data.json")
+        return read_json(self._file("data.json"))
 
     def count_test_opening(self) -> int:
         """Adds one to the openings of the test set and returns their number."""
@@ -265,11 +283,16 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl, `kind` being 'step' or 'epoch'."""
-        return self._read_lines("metrics.jsonl")
+        return read_lines(self._file("metrics.jsonl"))
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Returns the lines of metrics.jsonl that tell of a whole epoch."""
+        lines = read_lines(self._file("metrics.jsonl"), holding=b'"kind": "epoch"')
+        return [line for line in lines if line["kind"] == "epoch"]
 
     def timing(self) -> list[dict[str, Any]]:
         """Returns the lines of timing.jsonl, `kind` being 'step', 'epoch' or 'stop'."""
-        return self._read_lines("timing.jsonl")
+        return read_lines(self._file("timing.jsonl"))
 
     def metrics_bytes(self) -> int:
         """Returns the size of metrics.jsonl, which a checkpoint keeps to cut it back to."""
@@ -289,7 +312,7 @@ class RunFolder:
 
     def samples(self) -> dict[str, NDArray[Any]]:
         """Returns the arrays of samples.npz, none where it was not written."""
-        return self._read_npz("samples.npz")
+        return read_npz(self._file("samples.npz"))
 
     def write_evaluation(self, evaluation: Evaluation, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Writes evaluation/<split>.npz (logits, labels, mistakes) and then the .json."""
@@ -301,7 +324,7 @@ class RunFolder:
         """Returns the stored evaluation of a split, None where it was not made."""
         if not self._file(f"evaluation/{split}.json").exists():
             return None
-        record = self._read_json(f"evaluation/{split}.json")
+        record = read_json(self._file(f"evaluation/{split}.json"))
         try:
             return Evaluation.from_json(record)
         except (KeyError, TypeError, ValueError):
@@ -312,7 +335,7 @@ class RunFolder:
 
     def evaluation_arrays(self, split: str) -> dict[str, NDArray[Any]]:
         """Returns logits, labels and mistakes of a split, none where it was not evaluated."""
-        return self._read_npz(f"evaluation/{split}.npz")
+        return read_npz(self._file(f"evaluation/{split}.npz"))
 
     def checkpoint_path(self, name: str) -> Path:
         """Returns where the checkpoint `best`, `last` or `epoch-NNNN` lies or will lie."""
@@ -374,44 +397,3 @@ class RunFolder:
 
     def _file(self, name: str) -> Path:
         return self.path / name
-
-    def _read_json(self, name: str) -> dict[str, Any]:
-        path = self._file(name)
-        try:
-            value = json.loads(path.read_bytes())
-        except OSError as error:
-            raise CheckpointError(f"{path} {unreadable(path, error)}") from None
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
-        if not isinstance(value, dict):
-            raise CheckpointError(f"{path} is not what pictorch wrote; {_PUT_BACK}")
-        return _Record(path, value)
-
-    def _read_lines(self, name: str) -> list[dict[str, Any]]:
-        path = self._file(name)
-        if not path.exists():
-            return []
-        whole = path.read_bytes().rpartition(b"\n")[0]
-        try:
-            return [_Record(path, json.loads(line)) for line in whole.splitlines()]
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
-
-    def _read_npz(self, name: str) -> dict[str, NDArray[Any]]:
-        path = self._file(name)
-        if not path.exists():
-            return {}
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise CheckpointError(
-                f"{path} is damaged ({error}); remove it, the rest can do without"
-            ) from None
-
-
-def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Returns the arrays as the bytes of a compressed .npz file; equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()

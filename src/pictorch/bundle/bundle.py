@@ -24,7 +24,7 @@ from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.bundle.source import AGAIN, LARGEST_BUNDLE_BYTES, BundleSource, bundle_source, zip_bytes
 from pictorch.errors import CheckpointError, RecipeError, UserError
 from pictorch.images import InputSpec
-from pictorch.run_folder import npz_bytes
+from pictorch.run_records import npz_bytes
 
 SCHEMA = 1
 MANIFEST, MODEL, GOLDEN, CARD = "bundle.json", "model.onnx", "golden.npz", "MODEL_CARD.md"

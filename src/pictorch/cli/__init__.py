@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pictorch.cli import data, judging, looking, training
+from pictorch.cli import data, judging, looking, machine, training
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import build_parser
 from pictorch.errors import MissingPartError, UserError
 
-ROOMS = (training.add, judging.add, looking.add, data.add)
+ROOMS = (training.add, judging.add, looking.add, data.add, machine.add)
 
 _EXTRAS = {
     "torch": "train",

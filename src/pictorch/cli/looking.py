@@ -1,13 +1,20 @@
-"""The commands that only look: recipes and networks."""
+"""The commands that only look: runs, recipes and networks."""
 
 import argparse
+import sys
 
-from pictorch.cli.output import plain, print_json, print_next, print_table
+from pictorch.cli.output import plain, print_json, print_next, print_table, program_name
 from pictorch.cli.parser import AddVerb
+
+_WIDE = 115  # columns of text in which the whole table of runs has room
+_STATE_STYLES = {"broken": "red", "training": "green", "interrupted": "yellow", "stopped": "yellow"}
 
 
 def add(verb: AddVerb) -> None:
-    """Adds recipes and models."""
+    """Adds runs, recipes and models."""
+    runs = verb("runs", _runs, "list the run folders with what they reached")
+    runs.add_argument("folder", nargs="?", default="runs", metavar="DIR", help="default: runs")
+
     recipes = verb("recipes", _recipes, "list the packaged recipes, or explain one")
     recipes.add_argument("name", nargs="?", metavar="NAME")
 
@@ -15,6 +22,35 @@ def add(verb: AddVerb) -> None:
     models.add_argument("name", nargs="?", metavar="NAME")
     models.add_argument("--num-classes", type=int, default=10, metavar="N")
     models.add_argument("--image-size", type=int, default=32, metavar="PIXELS")
+
+
+def _runs(args: argparse.Namespace) -> None:
+    from pictorch.run_list import WORDS, runs
+
+    found = runs(args.folder)
+    if args.json:
+        return print_json(found.to_json())
+    if not found:
+        print(f"no runs in {found.folder} yet; make one with `{program_name()} train digits`")
+        return None
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = Console().width if sys.stdout.isatty() else _WIDE
+    left_out = set() if width >= _WIDE else {"recipe", "data", "size"}
+    rows = [(run.row(), _STATE_STYLES.get(run.state, "")) for run in found]
+    table = Table(box=None, pad_edge=False)
+    heads = [head for head in rows[0][0] if head not in left_out]
+    for head in heads:
+        table.add_column(head, justify="left" if head in WORDS else "right", overflow="fold")
+    for row, style in rows:
+        table.add_row(*(Text(row[head], style if head == "state" else "") for head in heads))
+    print_table(table)
+    for run in found:
+        if run.reason:
+            print(f"broken: {run.reason}")
+    return None
 
 
 def _recipes(args: argparse.Namespace) -> None:

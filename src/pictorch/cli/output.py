@@ -25,10 +25,10 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_table(table: Any) -> None:
-    """Prints a rich table, as wide as it is."""
+    """Prints a rich table, in a terminal no wider than that, elsewhere as wide as it is."""
     from rich.console import Console
 
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
 def print_evaluation(result: Any) -> None:

@@ -47,21 +47,28 @@ Batch = tuple[NDArray[np.uint8], list[int]]
 
 def find_cifar10(progress: Progress) -> Source:
     """Returns CIFAR-10 from the first place that has it, else downloads it; raises DataError."""
+    found = locate_cifar10()
+    if found is not None:
+        return found
+    from pictorch.datasets.download import RemoteFile, download
+
+    archive = RemoteFile(ARCHIVE, ARCHIVE_BYTES, ARCHIVE_MD5, MIRRORS)
+    return open_archive(download(archive, download_folder(), progress, looked_in=data_folders()))
+
+
+def locate_cifar10() -> Source | None:
+    """Returns CIFAR-10 from the first place that has it, None where none has; raises DataError."""
     named = named_folder()
     if named is not None and (found := _is_cifar10_itself(named)):
         return found
-    folders = data_folders()
-    for folder in folders:
+    for folder in data_folders():
         if (folder / BATCHES).is_dir():
             return open_batches(folder / BATCHES)
         if (folder / ARCHIVE).is_file():
             return open_archive(folder / ARCHIVE)
         if (folder / "cifar10").is_dir():
             return _open_image_folder(folder / "cifar10")
-    from pictorch.datasets.download import RemoteFile, download
-
-    archive = RemoteFile(ARCHIVE, ARCHIVE_BYTES, ARCHIVE_MD5, MIRRORS)
-    return open_archive(download(archive, download_folder(), progress, looked_in=folders))
+    return None
 
 
 def holds_batches(folder: Path) -> bool:

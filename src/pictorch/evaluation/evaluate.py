@@ -13,7 +13,8 @@ from pictorch.errors import DataError, RecipeError, listed, unknown
 from pictorch.metrics.scores import hits, most_confident_mistakes, score
 from pictorch.predictor import Predictor
 from pictorch.recipe import DataSection
-from pictorch.run_folder import Evaluation, RunFolder, npz_bytes
+from pictorch.run_folder import Evaluation, RunFolder
+from pictorch.run_records import npz_bytes
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
 from pictorch.training.runtime import evaluation_memory_explained, resolve_runtime

@@ -31,6 +31,25 @@ def describe_environment(runtime: Runtime) -> dict[str, Any]:
     }
 
 
+def describe_devices() -> list[dict[str, Any]]:
+    """Returns what torch can train on: device, name, capability, and memory where it has its own."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    devices: list[dict[str, Any]] = [{"device": "cpu", "name": cpu_name(), "capability": capability}]
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        devices.append(
+            {
+                "device": f"cuda:{index}",
+                "name": gpu.name,
+                "capability": f"{gpu.major}.{gpu.minor}",
+                "memory_bytes": gpu.total_memory,
+            }
+        )
+    if torch.backends.mps.is_available():
+        devices.append({"device": "mps", "name": "Apple GPU", "capability": "Metal"})
+    return devices
+
+
 def inexactness(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns each difference that keeps a resumed run from being bit-exact, as 'what: old -> new'."""
     pairs = [(name, before.get(name), now[name]) for name in _EXACTNESS]

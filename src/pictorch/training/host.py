@@ -14,6 +14,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD_BYTES = 64 * 2**20
 
 _CGROUP = Path("/sys/fs/cgroup")
+_INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 _OTHER_ALLOCATORS = ("jemalloc", "tcmalloc", "mimalloc")
 
 KEPT_MEMORY_MEASURED = (
@@ -34,11 +35,16 @@ def cpu_name() -> str:
 
 def multiplies_bf16() -> bool:
     """Returns whether the CPU has instructions that multiply bf16; emulation is slower than float32."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(instruction_sets())
+
+
+def instruction_sets() -> list[str]:
+    """Returns which of the instruction sets that matter to training the processor says it has."""
     try:
         flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return []
+    return [name for name in _INSTRUCTION_SETS if name in flags]
 
 
 def physical_cores() -> int:

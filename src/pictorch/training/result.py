@@ -45,7 +45,7 @@ class FitResult:
             else f"{percent(self.best_val_accuracy)} in epoch {self.best_epoch}",
             "judged checkpoint": self.checkpoint,
         }
-        epochs = [line for line in RunFolder(Path(self.run)).metrics() if line["kind"] == "epoch"]
+        epochs = RunFolder(Path(self.run)).epochs()
         curves = (
             notebook.curve(key.replace("_", " "), [line[key] for line in epochs])
             for key in ("train_loss", "val_loss", "val_accuracy")
@@ -55,8 +55,7 @@ class FitResult:
 
 def fit_result(run: RunFolder) -> FitResult:
     """Returns the result of a run that is finished or was stopped in good order, from its records."""
-    facts, metrics = run.facts(), run.metrics()
-    epochs = [line for line in metrics if line["kind"] == "epoch"]
+    facts, epochs = run.facts(), run.epochs()
     best = next((line for line in reversed(epochs) if line["best"]), None)
     last = epochs[-1] if epochs else {}
     planned = Segment(**facts["segments"][-1]).end_epoch

@@ -46,8 +46,10 @@ def train(
         forbidden = {"recipe": recipe, "out": out, "set": set or None, "seed": seed, "device": device}
         given = [name for name, value in forbidden.items() if value is not None]
         if given:
-            flags = ["RECIPE" if name == "recipe" else f"--{name}" for name in given]
-            raise RecipeError(f"--resume {resume} takes the run's own recipe; leave out {', '.join(flags)}")
+            unwanted = ["RECIPE" if name == "recipe" else f"--{name}" for name in given]
+            raise RecipeError(
+                f"--resume {resume} takes the run's own recipe; leave out {', '.join(unwanted)}"
+            )
         with console.recorded():
             return _resume(RunFolder.open(resume), data, epochs, console, started)
     if recipe is None:

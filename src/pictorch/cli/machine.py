@@ -1,0 +1,132 @@
+"""The command that looks at the machine."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from pictorch.cli.output import print_json
+from pictorch.cli.parser import AddVerb
+
+if TYPE_CHECKING:
+    from pictorch.diagnosis import Diagnosis
+
+PLAIN, GOOD, OPEN, BAD = " ", "✓", "–", "!"
+
+# Name, mark, and the pieces of text, some with a style, that follow it.
+Rows = list[tuple[str, str, list[Any]]]
+
+
+def add(verb: AddVerb) -> None:
+    """Adds doctor."""
+    verb("doctor", _doctor, "show what this machine offers to pictorch, and what to do next")
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from pictorch.diagnosis import doctor
+
+    found = doctor()
+    if args.json:
+        return print_json(found.to_json())
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    sections = {
+        "Machine": _machine(found),
+        "Versions": _versions(found),
+        "Images": _data(found),
+        "Optional parts": _parts(found),
+        "Room": _room(found),
+        "What auto becomes": _auto(found),
+    }
+    for title, rows in sections.items():
+        grid.add_row(Text(title, "bold default"))
+        for name, mark, value in rows:
+            color = {GOOD: "green", OPEN: "dim", BAD: "yellow"}.get(mark, "")
+            grid.add_row(f"  {name} ", Text(mark, color), Text.assemble(*value))
+    console = Console(highlight=False)
+    console.print(grid)
+    for remark in found.remarks:
+        console.print(Text(f"{BAD} {remark}", "yellow"))
+    console.print(Text(f"\n{found.advice}", "bold"), soft_wrap=True)
+    return None
+
+
+def _machine(found: "Diagnosis") -> Rows:
+    processor = found.processor
+    quota, policy = processor["quota_cpus"], processor["omp_wait_policy"]
+    cores = f"{processor['physical_cores']} physical, {processor['cpus_allowed']} logical CPUs allowed"
+    keeps = processor["keeps_freed_memory"]
+    kept = "freed memory is kept" if keeps else "freed memory is given back, only glibc can keep it"
+    worth = _worth(processor["keeping_measured"])
+    rows: Rows = [
+        ("processor", PLAIN, [", ".join([processor["name"], *processor["instruction_sets"]])]),
+        ("cores", PLAIN, [cores, "" if quota is None else f", quota of {quota:g} CPUs"]),
+        ("load", BAD if processor["is_busy"] else GOOD, [f"{processor['load']:.0%} in the last minute"]),
+        ("OMP_WAIT_POLICY", PLAIN, [policy or "not set: waiting threads spin"]),
+        ("allocator", GOOD if keeps else OPEN, [f"{processor['allocator']}, {kept}", *worth]),
+    ]
+    for device in found.devices:
+        memory = f", {_gigabytes(device['memory_bytes'])}" if "memory_bytes" in device else ""
+        rows.append((device["device"], GOOD, [f"{device['name']}, {device['capability']}{memory}"]))
+    return rows
+
+
+def _versions(found: "Diagnosis") -> Rows:
+    known = [f"{name} {version}" for name, version in found.versions.items() if version]
+    return [("installed", PLAIN, [", ".join(known)])]
+
+
+def _data(found: "Diagnosis") -> Rows:
+    rows: Rows = []
+    for source in found.data:
+        if source["problem"]:
+            rows.append((source["name"], BAD, [source["problem"]]))
+        elif source["found"]:
+            rows.append((source["name"], GOOD, [source["found"]]))
+        else:
+            looked = f", looked in {', '.join(source['looked_in'])}" if source["looked_in"] else ""
+            rows.append((source["name"], OPEN, [f"not here{looked}"]))
+    return rows
+
+
+def _parts(found: "Diagnosis") -> Rows:
+    return [
+        (part["extra"], OPEN, [f"lacks {', '.join(part['missing'])}\n{part['install']}"])
+        if part["missing"]
+        else (part["extra"], GOOD, ["installed"])
+        for part in found.parts
+    ]
+
+
+def _room(found: "Diagnosis") -> Rows:
+    memory = found.memory
+    free = f"{_gigabytes(memory['free_bytes'])} free of {_gigabytes(memory['total_bytes'])}"
+    rows: Rows = [("memory", PLAIN, [free])]
+    for place in found.disk:
+        taken = f"{_gigabytes(place['taken_bytes'])} taken, {_gigabytes(place['free_bytes'])} free"
+        rows.append((place["what"], PLAIN, [f"{taken}, {os.path.join(place['folder'], '')}"]))
+    return rows
+
+
+def _auto(found: "Diagnosis") -> Rows:
+    from pictorch.formats import plain
+
+    rows: Rows = []
+    for path, choice in found.auto.items():
+        rule = choice["reason"].removeprefix("auto: ")
+        value = [(plain(choice["value"]), "bold"), f": {rule}", *_worth(choice["measured"])]
+        rows.append((path, PLAIN, value))
+    return rows or [("recipe fields", OPEN, ["only torch can tell"])]
+
+
+def _worth(measured: str | None) -> list[tuple[str, str]]:
+    return [] if measured is None else [(f"\n{measured}", "dim")]
+
+
+def _gigabytes(size_bytes: Any) -> str:
+    return "unknown" if size_bytes is None else f"{size_bytes / 1e9:,.1f} GB"

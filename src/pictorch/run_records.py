@@ -1,0 +1,69 @@
+"""How records are read: JSON, lines of it, and arrays; what was changed by hand is refused in one line."""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pictorch.errors import CheckpointError, unreadable
+
+_PUT_BACK = "put the file back from a copy, or train again into a new --out"
+
+
+class _Record(dict[str, Any]):
+    """A JSON object of a run folder; asking for what it lacks is the error of whoever changed the file."""
+
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(f"{self._path} has no {key!r}, so it was changed by hand; {_PUT_BACK}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file; raises CheckpointError."""
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} {unreadable(path, error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is not what pictorch wrote; {_PUT_BACK}")
+    return _Record(path, value)
+
+
+def read_lines(path: Path, *, holding: bytes = b"") -> list[dict[str, Any]]:
+    """Returns the whole lines of a file of JSON lines that hold some bytes; raises CheckpointError."""
+    if not path.exists():
+        return []
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    try:
+        return [_Record(path, json.loads(line)) for line in whole.splitlines() if holding in line]
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of an .npz file, none where it is not there; raises CheckpointError."""
+    if not path.exists():
+        return {}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); remove it, the rest can do without") from None
+
+
+def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Returns the arrays as the bytes of a compressed .npz file; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
