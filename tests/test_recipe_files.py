@@ -1,6 +1,7 @@
 """Recipes as YAML: found, overridden, refused with every problem at once, written and explained."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -367,3 +368,22 @@ def test_explain_names_every_field() -> None:
     dumped = load_recipe(BASE).model_dump(exclude={"name"})
     paths = [f"{section}.{key}" for section, fields in dumped.items() for key in fields]
     assert [row["path"] for row in explain_recipe(Recipe.model_validate(BASE))] == paths
+
+
+def test_fields_that_contradict_each_other_are_told_with_those_that_are_wrong_alone() -> None:
+    changes = ["optimizer.lr=-1", "train.save_every_epochs=0", "train.keep_checkpoints=2"]
+    changes += ["train.accumulate=3", "train.early_stop_epochs=4", "data.val_fraction=0"]
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("digits", changes)
+    told = [re.match(r"digits: ([\w.]+)", problem) for problem in caught.value.problems]
+    assert [found and found[1] for found in told] == [
+        "optimizer.lr",
+        "train.save_every_epochs",
+        "train.accumulate",
+        "train.early_stop_epochs",
+    ], "keep_checkpoints is not blamed for what save_every_epochs would be"
+    for section in (["train=1"], ["data=[1]"]):
+        with pytest.raises(RecipeError):
+            load_recipe("digits", section)
+    with pytest.raises(RecipeError):
+        load_recipe({"data": 3, "train": None, "model": {"name": "simple_net"}, "optimizer": {"lr": 1}})

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from pictorch.errors import RecipeError, listed, nearest, unknown, unreadable
-from pictorch.recipe import SECTIONS, Recipe, default_of
+from pictorch.recipe import SECTIONS, DataSection, Recipe, TrainSection, contradictions, default_of
 
 RecipeRef = str | Path | Recipe | Mapping[str, Any]
 Overrides = Iterable[str | tuple[str, Any]] | Mapping[str, Any]
@@ -68,7 +68,7 @@ def load_recipe(
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        problems += _explain(error)
+        problems += _explain(error) + _contradictions(values, error)
     model = values.get("model")
     name = model.get("name") if isinstance(model, dict) else None
     refusal = network_problem(name) if network_problem and isinstance(name, str) else None
@@ -257,6 +257,19 @@ def _short(value: Any) -> str:
 
 def _required(section: str) -> list[str]:
     return [key for key, field in SECTIONS[section].model_fields.items() if field.is_required()]
+
+
+def _contradictions(values: dict[str, Any], error: ValidationError) -> list[str]:
+    """Returns which fields do not fit together; pydantic asks only once each is right by itself."""
+    wrong = {".".join(map(str, detail["loc"][:2])) for detail in error.errors()}
+    if "" in wrong or any(not isinstance(values.get(name, {}), dict) for name in ("data", "train")):
+        return []  # it did look, or there is nothing to look at
+    data, train = (
+        {str(key): value for key, value in values.get(name, {}).items() if f"{name}.{key}" not in wrong}
+        for name in ("data", "train")
+    )
+    lines = contradictions(DataSection.model_construct(**data), TrainSection.model_construct(**train))
+    return [line for line in lines if not any(path in line for path in wrong)]
 
 
 def _choices(path: str) -> list[str]:
