@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ def commands_of(
     for group in groups:
         for word, command in group.choices.items():
             yield from commands_of(command, f"{before} {word}")
+
+
+def test_no_public_name_is_a_module_too() -> None:
+    """Importing a module sets its name on the package, so `pictorch.demo` would be two things."""
+    assert [name for name in pictorch.__all__ if find_spec(f"pictorch.{name}") is not None] == []
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))
@@ -217,6 +223,34 @@ def test_what_a_person_reads(trained: Path, capsys: pytest.CaptureFixture[str]) 
     assert "val loss" in log
     assert "\n    2/2  " in log
     assert "\ntest accuracy " in log, "evaluations and exports are kept in it too"
+
+
+def test_quiet_leaves_stderr_to_errors(
+    trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run, quick = str(trained), ["--epochs", "1", "--set", "train.threads=1", "--out", "fresh"]
+    commands = [["train", "digits", *quick], ["evaluate", run], ["export", run, "--out", "bundle.zip"]]
+    commands += [["report", run], ["runs", str(trained.parent)], ["doctor"], ["data", "show", "digits"]]
+    capsys.readouterr()
+    for command in commands:
+        assert cli.main([*command, "-q"]) == 0
+        assert capsys.readouterr().err == "", command
+    assert cli.main(["evaluate", "nowhere", "-q"]) == 4
+    assert capsys.readouterr().err.startswith("pictorch: nowhere")
+
+
+def test_verbose_says_more(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    shown = {}
+    for flag in ("--json", "-v"):
+        quick = ["--epochs", "1", "--set", "train.threads=1", "--out", f"run{flag}"]
+        assert cli.main(["train", "digits", *quick, flag]) == 0
+        shown[flag] = capsys.readouterr().err
+    assert "train.compile = False (auto: " in shown["-v"]
+    assert "train.compile" not in shown["--json"]
+    assert shown["-v"] in Path("run-v/log.txt").read_text(), "what was shown is kept"
+    assert cli.main(["evaluate", str(trained), "-v"]) == 0
+    assert "judging checkpoint best on 145 images, device cpu" in capsys.readouterr().err
 
 
 def test_an_error_with_json_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
