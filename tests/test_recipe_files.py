@@ -72,7 +72,7 @@ def test_a_packaged_recipe_loads_and_reads_back_equal(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_a_packaged_recipe_says_its_command_and_its_score(name: str) -> None:
     header = recipe_header(name)
-    assert f"command: pictorch train {name}" in header.splitlines()
+    assert f"command: pictorch train {name}" in header
     assert "test accuracy: " in header
     assert not header.startswith("#")
 
