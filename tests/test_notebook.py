@@ -74,7 +74,8 @@ def test_an_evaluation_shows_accuracy_interval_n_and_classes() -> None:
 def test_a_training_shows_its_curves_while_its_run_folder_is_there(tmp_path: Path) -> None:
     result = FitResult(
         run=str(tmp_path), epochs=3, epochs_planned=9, steps=9, stopped_by="max_minutes", train_loss=0.1,
-        train_accuracy=0.99, val_loss=0.2, val_accuracy=0.9, best_epoch=2, best_val_accuracy=0.95, checkpoint="best",
+        train_accuracy=0.99, val_loss=0.2, val_accuracy=0.9, best_epoch=2, best_val_accuracy=0.95,
+        checkpoint="best",
     )  # fmt: skip
     page = Page(result._repr_html_())
     assert "svg" not in page.tags

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pictorch.datasets.check import data_check as data_check
     from pictorch.datasets.show import data_show as data_show
-    from pictorch.demo import demo as demo
     from pictorch.diagnosis import doctor as doctor
     from pictorch.evaluation.evaluate import evaluate as evaluate
     from pictorch.exporting.export import export as export
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
     from pictorch.reporting.report import report as report
     from pictorch.run_list import runs as runs
     from pictorch.training.start import train as train
+    from pictorch.walkthrough import demo as demo
 
 _HOMES = {
     "data_check": "pictorch.datasets.check",
     "data_show": "pictorch.datasets.show",
-    "demo": "pictorch.demo",
+    "demo": "pictorch.walkthrough",
     "doctor": "pictorch.diagnosis",
     "evaluate": "pictorch.evaluation.evaluate",
     "export": "pictorch.exporting.export",

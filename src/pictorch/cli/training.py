@@ -67,7 +67,7 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from pictorch.demo import demo
+    from pictorch.walkthrough import demo
 
     result = demo(out=args.out, console=console_of(args))
     if args.json:
