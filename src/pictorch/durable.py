@@ -227,7 +227,7 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in _NO_SPACE:
             raise ResourceError(
                 f"no space left while writing {path} ({_free_space(path)}); "
-                "what was saved before is untouched; make room and run the command again, a training with --resume"
+                "what was saved before is untouched; make room and run it again, a training with --resume"
             ) from error
         raise ResourceError(
             f"cannot write {path} ({error.strerror or error}); choose another folder or mend its rights"

@@ -62,7 +62,8 @@ def _our_bug(error: BaseException) -> str:
     """Returns the line for what is no fault of the user: what, in which line of pictorch, what to do."""
     import traceback
 
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "pictorch" in Path(f.filename).parts]
+    here = Path(__file__).parents[1]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(here)]
     place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     reason = " ".join(str(error).split())[:100]
     return f"a bug of pictorch ({type(error).__name__}: {reason}){place}; report it with what --debug shows"

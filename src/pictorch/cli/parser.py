@@ -34,8 +34,8 @@ class Parser(argparse.ArgumentParser):
             kind = "command" if choice[1] == "COMMAND" else choice[1]
             self._refuse(kind, choice[2], re.findall(r"[\w-]+", choice[3]))
         if message.endswith("required: COMMAND"):
-            message = "no command is given; begin with `pictorch demo`"
-        raise RecipeError(f"{message}; `{self.prog} --help` explains it")
+            message = f"{self.prog}: no command is given"
+        raise RecipeError(f"{message}; `{self.prog} --help` shows what to write")
 
     def _refuse(self, kind: str, word: str, known: Iterable[str]) -> NoReturn:
         near = nearest(word.partition("=")[0], known)
