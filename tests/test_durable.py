@@ -247,7 +247,9 @@ def test_a_file_that_cannot_be_read_is_damage(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(durable, "file_sha256", sha256)
     folder, _, complaint = durable.newest_folder(tmp_path / "last")
     assert folder.name == "last.previous"
-    assert complaint == f"{tmp_path / 'last'} is damaged ([Errno 5] Input/output error)"
+    assert (
+        complaint == f"{tmp_path / 'last'} cannot be read (Input/output error); check the path and the disk"
+    )
 
 
 def test_without_hashes_only_names_and_sizes_count(tmp_path: Path) -> None:
