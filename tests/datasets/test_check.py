@@ -146,7 +146,7 @@ def test_odd_files(tmp_path: Path) -> None:
 
 def test_a_huge_photograph(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "x", {"a": 12, "b": 12}, side=16)
-    Image.new("RGB", (8192, 6144), "white").save(root / "a" / "50 megapixels.jpg")
+    Image.new("L", (8192, 6144), 255).save(root / "a" / "50 megapixels.jpg")
     assert "50 megapixels.jpg: 50 megapixels" in found(check(root), "very large").where[0]
 
 
