@@ -74,6 +74,7 @@ def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseExc
         import traceback
 
         traceback.print_exception(error)
+    message = message.encode(errors="backslashreplace").decode()  # paths need not be text
     for line in message.splitlines():
         print(f"pictorch: {line}", file=sys.stderr)
     if args.json:
