@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pictorch import errors
-from pictorch.errors import MissingPartError, RecipeError, StoppedError, UserError, nearest, unknown
+from pictorch.errors import (
+    MissingPartError,
+    RecipeError,
+    StoppedError,
+    UserError,
+    listed,
+    nearest,
+    unknown,
+    unreadable,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +58,7 @@ def test_recipe_error_holds_each_problem_on_its_own_line() -> None:
 
 def test_missing_part_prints_the_pip_line() -> None:
     error = MissingPartError("train", "torch")
-    assert str(error) == "torch is not installed; install it with: pip install 'pictorch[train]'"
+    assert str(error) == "torch is not installed; install it with `pip install 'pictorch[train]'`"
 
 
 @pytest.mark.parametrize(
@@ -74,3 +83,28 @@ def test_unknown_lists_the_known_names_in_order() -> None:
 @settings(deadline=None)
 def test_unknown_is_one_line_for_any_name(name: str, known: list[str]) -> None:
     assert len(unknown("recipe", name, known).splitlines()) == 1
+
+
+@given(st.lists(st.text(alphabet="abc", min_size=1, max_size=120), max_size=300))
+@settings(deadline=None)
+def test_listed_names_the_first_and_counts_the_others(names: list[str]) -> None:
+    line = listed(names)
+    shown, _, others = line.partition(" and ")
+    kept = shown.split(", ") if shown else []
+    assert kept == names[: len(kept)]
+    assert len(kept) + int(others.removesuffix(" others").replace(",", "") or 0) == len(names)
+    assert len(kept) == 1 or len(shown) <= 110
+
+
+def test_listed_few_names_are_all_there() -> None:
+    assert listed(["cat", "dog"]) == "cat, dog"
+    assert listed([]) == ""
+
+
+def test_unreadable_tells_the_right_that_is_missing() -> None:
+    denied = PermissionError(13, "Permission denied")
+    assert unreadable("my photos/a.png", denied) == (
+        "cannot be read (Permission denied); allow it with `chmod u+rX 'my photos/a.png'`"
+    )
+    assert unreadable("a", OSError(5, "Input/output error")).endswith("; check the path and the disk")
+    assert "embedded null byte" in unreadable("a\0", ValueError("embedded null byte"))

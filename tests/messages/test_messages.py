@@ -1,0 +1,118 @@
+"""Every error that a user can cause says what, where and what to do, and what it says to do works."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pictorch
+from messages import (
+    cases_bundles,
+    cases_cifar10,
+    cases_commands,
+    cases_data,
+    cases_recipe,
+    cases_results,
+    cases_runs,
+)
+from messages.case import Case, succeeds, through_cli, through_python
+from messages.sites import Site, sites
+from messages.watch import watching
+from pictorch import cli
+
+CASES: list[Case] = [
+    *cases_commands.CASES,
+    *cases_recipe.CASES,
+    *cases_data.CASES,
+    *cases_cifar10.CASES,
+    *cases_runs.CASES,
+    *cases_bundles.CASES,
+    *cases_results.CASES,
+]
+# Sites that no case can provoke, with the reason.
+EXCUSED = {
+    """raise AttributeError(f"module 'pictorch' has no attribute {name!r}")""": "as of any module",
+    r"""raise ValueError("\n".join(problems))""": "pydantic hands its lines on, which three cases provoke",
+}
+_REASONS = {"ValueError", "TypeError", "yaml.YAMLError", "pickle.UnpicklingError", "urllib.error.HTTPError"}
+SAID: set[str] = set()
+PROVOKED: set[Site] = set()
+RAN: set[str] = set()
+# What two runs of one command have each of their own: stamps in paths, ports, free and used memory.
+_OWN = re.compile(r"[0-9a-f]{32}|(?<=127\.0\.0\.1:)\d+|[\d,]+(?= MB free)|(?<=peak )[\d.]+")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_message(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {}
+    for door in ("python", "cli"):
+        if case.only and not case.only.startswith(f"{door}: "):
+            continue
+        (tmp_path / door).mkdir()
+        monkeypatch.chdir(tmp_path / door)
+        case.setup()
+        message, found = through_cli(case, capsys) if door == "cli" else through_python(case)
+        said[door] = _OWN.sub("#", message.replace(str(tmp_path / door), "."))
+        PROVOKED.update(found)
+        SAID.add(message)
+    assert len(set(said.values())) == 1, f"the doors differ: {said}"
+    case.remedy(case, message)
+    RAN.add(case.name)
+
+
+FINDINGS: list[tuple[str, str, Callable[[], object], Callable[[], object]]] = cases_data.FINDINGS
+
+
+@pytest.mark.parametrize(("name", "names", "spoil", "mend"), FINDINGS, ids=lambda value: str(value)[:30])
+def test_finding(
+    name: str,
+    names: str,
+    spoil: Callable[[], object],
+    mend: Callable[[], object],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What only `data check` says: it ends with 3, names the place and the remedy, and then with 0."""
+    monkeypatch.chdir(tmp_path)
+    spoil()
+    with watching() as watch:
+        assert cli.main(["data", "check", "photos", "--json"]) == 3
+    shown = json.loads(capsys.readouterr().out)["findings"]
+    (error,) = [finding for finding in shown if finding["severity"] == "error"]
+    assert names in " ".join([error["what"], *error["where"]])
+    assert error["remedy"]
+    result = pictorch.data_check("photos")
+    assert [str(finding) for finding in result.findings] == [f"{f['what']}; {f['remedy']}" for f in shown]
+    PROVOKED.update(watch.behind(f"{error['what']}; {error['remedy']}"))
+    mend()
+    succeeds(["data", "check", "photos"])
+    RAN.add(name)
+
+
+def test_every_site_is_provoked() -> None:
+    """Runs last in this file, so that one worker has provoked them all.
+
+    What is raised as a plain Python error is only the reason in another message, which has to be said.
+    """
+    if ({case.name for case in CASES} | {name for name, *_ in FINDINGS}) - RAN:
+        pytest.skip("only some of the cases ran")
+    missing = [
+        str(site)
+        for site in sites()
+        if site not in PROVOKED
+        and site.source not in EXCUSED
+        and not (site.kind in _REASONS and any(site.words in message for message in SAID))
+    ]
+    assert not missing, "provoked by no case:\n" + "\n".join(missing)
+
+
+def test_few_remedies_are_only_told() -> None:
+    """Each has its reason; a new one has to be argued for here."""
+    told = {case.name: case.remedy.reason for case in CASES if hasattr(case.remedy, "reason")}
+    assert len(told) <= 12, told
+    assert all(len(reason) > 10 for reason in told.values())
