@@ -64,20 +64,15 @@ def test_message(
     RAN.add(case.name)
 
 
-FINDINGS: list[tuple[str, str, Callable[[], object], Callable[[], object]]] = cases_data.FINDINGS
-
-
-@pytest.mark.parametrize(("name", "names", "spoil", "mend"), FINDINGS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize("finding", cases_data.FINDINGS, ids=lambda finding: finding[0].replace(" ", "-"))
 def test_finding(
-    name: str,
-    names: str,
-    spoil: Callable[[], object],
-    mend: Callable[[], object],
+    finding: tuple[str, str, Callable[[], object], Callable[[], object]],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What only `data check` says: it ends with 3, names the place and the remedy, and then with 0."""
+    name, names, spoil, mend = finding
     monkeypatch.chdir(tmp_path)
     spoil()
     with watching() as watch:
@@ -99,7 +94,7 @@ def test_every_site_is_provoked() -> None:
 
     What is raised as a plain Python error is only the reason in another message, which has to be said.
     """
-    if ({case.name for case in CASES} | {name for name, *_ in FINDINGS}) - RAN:
+    if ({case.name for case in CASES} | {name for name, *_ in cases_data.FINDINGS}) - RAN:
         pytest.skip("only some of the cases ran")
     missing = [
         str(site)
