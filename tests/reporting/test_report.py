@@ -201,7 +201,7 @@ def test_data_layers_and_environment(make_run: MakeRun) -> None:
     assert ["all", "1,200", "60", "90"] in windows(page.cells, 4)
     assert ["network.conv1", "Conv2d", "16 × 8 × 8", "448", "27,648"] in windows(page.cells, 5)
     assert ["platform", "Linux <x86>"] in windows(page.cells, 2)
-    assert ["train.precision", "float32", "no bf16 <here>"] in windows(page.cells, 3)
+    assert ["train.precision", "float32", "no bf16 <here>", "1.75 <times>"] in windows(page.cells, 4)
     assert ["numpy", "2.4.6"] in windows(page.cells, 2)
     assert ["command", "pictorch train made-up"] in windows(page.cells, 2)
 

@@ -95,8 +95,11 @@ def render_environment(records: Records) -> Markup:
         element("h3", "Settings that were left to pictorch") if auto else None,
         table(
             "Automatic settings",
-            ["field", "value", "reason"],
-            [[path, formats.plain(made["value"]), made.get("reason", "")] for path, made in auto.items()],
+            ["field", "value", "reason", "measurement behind it"],
+            [
+                [path, formats.plain(made["value"]), made.get("reason", ""), made.get("measured", "")]
+                for path, made in auto.items()
+            ],
         )
         if auto
         else None,
