@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.table import Table
 
 import pictorch
 from pictorch import cli
+from pictorch.cli.output import print_table
 from pictorch.cli.parser import build_parser
 
 GENERAL_FLAGS = {"help", "json", "quiet", "verbose", "debug"}
@@ -223,6 +225,13 @@ def test_what_a_person_reads(trained: Path, capsys: pytest.CaptureFixture[str]) 
     assert "val loss" in log
     assert "\n    2/2  " in log
     assert "\ntest accuracy " in log, "evaluations and exports are kept in it too"
+
+
+def test_brackets_and_colons_in_names_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("class")
+    table.add_row("dog [red] [/] :smile:")
+    print_table(table)
+    assert "dog [red] [/] :smile:" in capsys.readouterr().out
 
 
 def test_quiet_leaves_stderr_to_errors(

@@ -25,10 +25,14 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_table(table: Any) -> None:
-    """Prints a rich table, in a terminal no wider than that, elsewhere as wide as it is."""
+    """Prints a rich table, in a terminal no wider than that, elsewhere as wide as it is.
+
+    Brackets and colons in it are text, since class names and paths may hold them.
+    """
     from rich.console import Console
 
-    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 1000).print(table)
+    width = None if sys.stdout.isatty() else 1000
+    Console(soft_wrap=True, width=width, markup=False, emoji=False).print(table)
 
 
 def print_evaluation(result: Any) -> None:
