@@ -156,7 +156,7 @@ def test_paths_that_are_no_recipe(tmp_path: Path) -> None:
     assert "does not exist" in problems(tmp_path / "folder.yaml")[0]
     assert "or give a .yaml file" in problems(tmp_path)[0]
     binary = write(tmp_path, b"\x89PNG\r\n\xff\xfe\x00")
-    assert problems(binary) == (f"{binary}: not a text file in UTF-8",)
+    assert problems(binary) == (f"{binary} is no text in UTF-8; save it as UTF-8",)
     large = write(tmp_path, b"#" * 1_000_001)
     assert problems(large) == (f"{large}: 1000001 bytes are too many for a recipe",)
 
@@ -194,7 +194,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
             "optimizer.nesterov = 'no': should be a valid boolean",
             "optimizer.momentum = True: should be a valid number",
             "schedule = 5: should hold keys, which may be name, warmup_fraction, warmup_start, final_factor, "
-            "step_epochs, step_factor",
+            "step_epochs, milestones, step_factor",
             "train.epochs: required, but not given; add `--set train.epochs=VALUE`",
             "train.batch_size = 12.5: should be a valid integer",
             "train.precision = 'float3': should be 'auto', 'float32', 'float64', 'bf16' or 'fp16' "

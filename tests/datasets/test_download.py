@@ -160,7 +160,7 @@ def test_a_wrong_part_is_thrown_away_and_the_next_mirror_asked(
 
 def test_wrong_md5_goes_to_the_next_mirror(mirror: Mirror, tmp_path: Path) -> None:
     lines = fetch(mirror, tmp_path, "wrong", "longer", "missing", "plain")
-    assert any("sends another file (md5 " in line for line in lines)
+    assert any("sends another file" in line for line in lines)
     assert any("sends more than 3,000,000 bytes" in line for line in lines)
     assert any("HTTP 404" in line for line in lines)
 

@@ -104,8 +104,8 @@ def test_images_that_are_too_small_are_refused(name: str, side: int) -> None:
     with pytest.raises(RecipeError) as caught:
         build_network(ModelSection(name=name), 10, InputSpec(stored_size=side, image_size=side))
     message = str(caught.value)
-    assert message.startswith(f"model.name: {name} cannot take images of {side} pixels; try another size")
-    assert message.endswith("; set data.image_size")
+    assert message.startswith(f"model.name: {name} cannot take images of {side} pixels; ")
+    assert message.endswith("try another size, as `--set data.image_size=32`")
     assert len(message.splitlines()) == 1
 
 
