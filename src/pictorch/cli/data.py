@@ -122,11 +122,12 @@ def _check(args: argparse.Namespace) -> int:
             console.print(Text(f"          and {len(finding.where) - len(few):,} more (-v shows all)", "dim"))
         console.print(Text(f"        → {finding.remedy}"))
     errors, warnings = result.count("error"), result.count("warning")
+    noted = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
     if errors:
-        print(f"\n{errors} to mend, {warnings} to know: mend what is marked error, then run this again")
+        print(f"\n{errors} to mend{noted}: mend what is marked error, then run this again")
         return exit_code
     if not result.findings:
         print("every file can be read, and no two images are equal")
-    print(f"\nnothing must be mended, {warnings} to know")
+    print(f"\nnothing must be mended{noted}")
     print_next({f"train {result.recipe} --data {shlex.quote(result.source)}": ""})
     return exit_code
