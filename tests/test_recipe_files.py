@@ -158,7 +158,8 @@ def test_paths_that_are_no_recipe(tmp_path: Path) -> None:
     binary = write(tmp_path, b"\x89PNG\r\n\xff\xfe\x00")
     assert problems(binary) == (f"{binary} is no text in UTF-8; save it as UTF-8",)
     large = write(tmp_path, b"#" * 1_000_001)
-    assert problems(large) == (f"{large}: 1000001 bytes are too many for a recipe",)
+    said = f"{large} has 1,000,001 bytes, a recipe 1,000,000 at most; shorten it"
+    assert problems(large) == (said,)
 
 
 # --- problems -------------------------------------------------------------------------------------
