@@ -48,7 +48,13 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pictorch' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        home = import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        from pictorch.errors import missing_part
+
+        raise missing_part(error) or error from None
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,17 @@ import shlex
 from collections.abc import Iterable
 from os import PathLike
 
+# Packages that come with an extra, by the name that is imported.
+_EXTRAS = {
+    "torch": "train",
+    "torchvision": "train",
+    "sklearn": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "matplotlib": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+}
 _MOST_LISTED = 20
 _LISTED_CHARACTERS = 90
 
@@ -73,6 +84,13 @@ class MissingPartError(UserError):
 
     def __init__(self, extra: str, module: str) -> None:
         super().__init__(f"{module} is not installed; install it with `pip install 'pictorch[{extra}]'`")
+
+
+def missing_part(error: ModuleNotFoundError) -> MissingPartError | None:
+    """Returns the error that names the extra of a module that is not there, None where it has none."""
+    module = error.name or ""
+    extra = _EXTRAS.get(module.partition(".")[0])
+    return MissingPartError(extra, module) if extra else None
 
 
 class StoppedError(UserError):

@@ -82,9 +82,8 @@ def through_cli(case: Case, capsys: pytest.CaptureFixture[str]) -> tuple[str, se
 
 def through_python(case: Case) -> tuple[str, set[Site]]:
     """Calls the twin with what the parser makes of the command; returns message and sites."""
-    call = case.call or as_call(case.words)
     with watching() as watch, case.fault(), pytest.raises(UserError) as caught:
-        call()
+        (case.call or as_call(case.words))()
     assert caught.value.exit_code == case.exit_code, caught.value
     message = str(caught.value)
     check_message(case, message)

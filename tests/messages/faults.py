@@ -44,8 +44,8 @@ def environment(**values: str) -> Fault:
     return fault
 
 
-def not_installed(*modules: str) -> Fault:
-    """Makes imports of the modules fail as they do where the packages are not installed."""
+def not_installed(*modules: str, gone: str = "") -> Fault:
+    """Makes imports of the modules fail as where they are not installed, and lets `gone` be imported anew."""
 
     @contextmanager
     def fault() -> Iterator[None]:
@@ -54,6 +54,7 @@ def not_installed(*modules: str) -> Fault:
         with pytest.MonkeyPatch.context() as patch:
             for module in modules:
                 patch.setitem(sys.modules, module, None)
+            patch.delitem(sys.modules, gone, raising=False)
             yield
 
     return fault

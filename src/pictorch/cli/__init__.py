@@ -9,20 +9,9 @@ from pathlib import Path
 from pictorch.cli import data, judging, looking, machine, training
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import build_parser
-from pictorch.errors import MissingPartError, UserError
+from pictorch.errors import UserError, missing_part
 
 ROOMS = (training.add, judging.add, looking.add, data.add, machine.add)
-
-_EXTRAS = {
-    "torch": "train",
-    "torchvision": "train",
-    "sklearn": "train",
-    "safetensors": "train",
-    "tensorboard": "train",
-    "matplotlib": "train",
-    "onnx": "train",
-    "onnxscript": "train",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,10 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remedy = "close other programs, or make data.image_size or the batch smaller"
         return _fail(args, f"out of memory; {remedy}", 5, error)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        missing = missing_part(error)
+        if missing is None:
             return _fail(args, _our_bug(error), 1, error)
-        missing = MissingPartError(extra, error.name or "")
         return _fail(args, str(missing), missing.exit_code, error)
     except BrokenPipeError:
         # The reader of our output left; what is left to flush has nowhere to go.
