@@ -45,10 +45,8 @@ def edited(path: str, **values: object) -> Setup:
 
 def case(name: str, names: str, setup: Setup, argv: str = JUDGE, remedy: Remedy | None = None, fault: Fault | None = None) -> Case:  # fmt: skip
     """A case of a run folder; the default remedy puts it back."""
-    # The longer plan of `--epochs 3` is kept in run.json before the checkpoint is opened.
-    makes = ("run/run.json",) if argv == RESUME else ()
     faults = {"fault": fault} if fault else {}
-    return Case(name, argv, 4, names, remedy or again(fresh), setup, makes=makes, **faults)
+    return Case(name, argv, 4, names, remedy or again(fresh), setup, **faults)
 
 
 def resealed(folder: Path, **facts: object) -> None:

@@ -39,23 +39,28 @@ def fit(
     *,
     console: Console | None = None,
     started: float | None = None,
+    added: Segment | None = None,
 ) -> FitResult:
     """Trains from where the run folder stands until its segments are done or train.max_minutes are over.
 
-    The minutes count from `started`, a time of time.monotonic (None: from now). Everything is
-    written inside the run folder. Raises StoppedError after a signal, DivergedError on a loss that
-    is not finite, ResourceError when memory or disk ends; the last checkpoint stays.
+    `added` becomes the last segment once the checkpoint is restored. The minutes count from `started`,
+    a time of time.monotonic (None: from now). Everything is written inside the run folder. Raises
+    StoppedError after a signal, DivergedError on a loss that is not finite, ResourceError when memory
+    or disk ends; the last checkpoint stays.
     """
     runtime = resolve_runtime(recipe.train, any_device=bool(run.checkpoints()))
     console = console or Console("quiet")
     segments = [Segment(**segment) for segment in run.facts()["segments"]]
+    segments += [] if added is None else [added]
     begun = time.monotonic() if started is None else started
     deadline = begun + 60 * (recipe.train.max_minutes or math.inf)
     explained = training_memory_explained(recipe.train, runtime.device, splits.input.image_size)
     with explained, runtime.applied(), stop_requests(deadline) as stop:
         session = build_session(recipe, splits, runtime, segments)
-        run.write_stopped(None)
         restore_or_begin(session, splits, run, console)
+        if added is not None:
+            run.write_segments([segment.to_json() for segment in segments])
+        run.write_stopped(None)
         with console, Tracker(run, session, console) as tracker:
             for metrics in train_epochs(session, run, tracker, stop):
                 tracker.epoch(session, metrics)

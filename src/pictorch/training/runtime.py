@@ -30,6 +30,10 @@ _ORDER_MEASURED = (
 )
 
 
+# What CUDA and MPS, torch's allocator of the CPU, and oneDNN say.
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|could not create a primitive$")
+
+
 @dataclass(frozen=True)
 class Choice:
     """A resolved field: its value, the rule that gave it, and what the rule was measured to be worth."""
@@ -141,9 +145,7 @@ def memory_explained(device: torch.device, what: str, remedy: str) -> Iterator[N
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # CUDA's is a RuntimeError, those of CPU and MPS plain ones
-        if not isinstance(error, MemoryError) and not re.search(
-            r"out of memory|can't allocate memory", str(error)
-        ):
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
         whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory_bytes()[0]
         of_whole = f" of {whole / 1e9:.2f} GB" if whole else ""

@@ -110,12 +110,11 @@ def _resume(
             console.line(f"resume is valid but will not be bit-exact: {', '.join(differences)}")
             run.write_environment(environment)
         if added is not None:
-            run.write_segments([*run.facts()["segments"], added.to_json()])
             console.line(
                 f"added epochs {added.first_epoch + 1} to {added.end_epoch}, whose rate falls from "
                 f"{ADDED_PEAK_FACTOR:g} of the peak to 0"
             )
-        return fit(recipe, splits, run, console=console, started=started)
+        return fit(recipe, splits, run, console=console, started=started, added=added)
 
 
 def check_same_data(run: RunFolder, splits: Splits) -> None:
