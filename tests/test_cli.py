@@ -308,6 +308,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_when_nobody_watches() -> None:
     reader, writer = os.pipe()
     os.close(reader)
