@@ -186,6 +186,8 @@ def test_the_chinese_page_says_the_same() -> None:
     assert [row[:2] for row in results(CHINESE)] == [row[:2] for row in results(TEXT)]
     named = r"`(tests/[\w./]*)`"
     assert re.findall(named, CHINESE) == re.findall(named, TEXT)
+    linked = r"\]\((docs/[\w.-]*\.md)\)"
+    assert re.findall(linked, CHINESE) == re.findall(linked, TEXT)
 
 
 @LANGUAGES

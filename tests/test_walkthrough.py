@@ -22,7 +22,7 @@ def test_demo_trains_judges_exports_predicts_and_reports() -> None:
         "report  runs/digits-001/report.html",
     ):
         assert line in done.stdout
-    assert done.stdout.count("a test image of a ") == 3
+    assert done.stdout.count("test image of class ") == 3
     result = json.loads(Path("runs/digits-001/evaluation/test.json").read_text())
     assert result["n"] == 359
     assert result["accuracy"] > 0.97

@@ -214,7 +214,9 @@ class TrainSection(Section):
         None,
         description="stop in good order, to be resumed, so many minutes after each start; null: never",
     )
-    log_every_steps: int = Field(50, ge=1, description="steps between two recorded training losses")
+    log_every_steps: int = Field(
+        50, ge=1, description="steps between two recorded training losses; the last of an epoch is one too"
+    )
 
 
 class Recipe(Section):

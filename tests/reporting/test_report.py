@@ -291,7 +291,7 @@ def test_inside_the_first_epoch_steps_are_drawn(make_run: MakeRun) -> None:
         )
     page = read(run)
     assert "single steps" in page.text
-    assert "Accuracy: not recorded before the first epoch ends." in page.text
+    assert "Accuracy: not recorded yet." in page.text
     assert "Gradient norm: not recorded" in page.text
     assert "No epoch is finished yet." in page.text
     assert "step" in page.cells

@@ -15,6 +15,7 @@ from pictorch.errors import DivergedError, ResourceError
 from pictorch.run_folder import RunFolder
 from pictorch.training import loop
 from pictorch.training.console import Console
+from pictorch.training.optimizers import OPTIMIZERS
 from pictorch.training.start import train
 
 QUIET = Console("quiet")
@@ -115,7 +116,7 @@ def test_records_agree_with_each_other(busy_recipe: dict[str, Any]) -> None:
     run = RunFolder.open("run")
     epochs, steps = epochs_of("run"), [line for line in run.metrics() if line["kind"] == "step"]
     assert [line["epoch"] for line in epochs] == [1, 2, 3]
-    assert [line["step"] for line in steps] == list(range(7, 61, 7))
+    assert [line["step"] for line in steps] == sorted({*range(7, 61, 7), 20, 40, 60})
     assert result.to_json()["val_accuracy"] == epochs[-1]["val_accuracy"]
     best = max(epochs, key=lambda line: (line["val_accuracy"], -line["val_loss"]))
     assert result.best_epoch == best["epoch"]
@@ -186,6 +187,16 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_good(
     assert durable.verify_folder(Path("run/checkpoints/last"))["metrics"]["epoch"] == 1
     for line in Path("run/metrics.jsonl").read_text().splitlines():
         assert "NaN" not in json.dumps(json.loads(line))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_rate_that_is_far_too_large_names_a_smaller_one(plain_recipe: dict[str, Any], name: str) -> None:
+    plain_recipe["optimizer"] = {"name": name, "lr": 1e300}
+    with pytest.raises(DivergedError) as error:
+        train(plain_recipe, out="run", console=QUIET)
+    found = re.search(r"--set optimizer\.lr=(\S+)`", str(error.value))
+    assert found is not None
+    assert 0 < float(found[1]) <= 0.1
 
 
 def test_weights_that_are_not_finite_are_never_saved(

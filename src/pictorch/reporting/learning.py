@@ -23,7 +23,7 @@ def render_curves(records: Records) -> Markup:
 
     def chart(title: str, *series: Series, fractions: bool = False, marked: bool = False) -> Markup:
         if not any(one.points for one in series):
-            return missing(f"{title}: not recorded before the first epoch ends.")
+            return missing(f"{title}: not recorded yet.")
         text = _percent if fractions else _significant
         return _chart(records, title, series, text, from_zero=not fractions, marked=marked)
 

@@ -120,7 +120,10 @@ def render_samples(records: Records) -> Markup:
         )
     names = [records.class_name(int(label)) for label in samples["labels"]]
     figures = [
-        _figure([(stored, f"{name}, as stored"), (changed, f"{name}, augmented")], element("bdi", name))
+        _figure(
+            [(stored, f"{name}, as stored"), (changed, f"{name}, augmented")],
+            element("span", element("bdi", name)),
+        )
         for stored, changed, name in zip(samples["images"], samples["augmented"], names, strict=True)
     ]
     return group(

@@ -61,3 +61,6 @@ OPTIMIZERS: dict[str, Callable[[OptimizerSection, ParameterGroups], torch.optim.
     "adagrad": _adagrad,
     "rmsprop": _rmsprop,
 }
+
+# Peak learning rates that most networks bear.
+USUAL_PEAKS = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3, "adagrad": 1e-2, "rmsprop": 1e-3}

@@ -16,11 +16,9 @@ from pictorch.randomness import Purpose, derived_seed
 from pictorch.recipe import Recipe
 from pictorch.training.ema import WeightAverage
 from pictorch.training.losses import Loss, build_loss
-from pictorch.training.optimizers import build_optimizer
+from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer
 from pictorch.training.runtime import Runtime
 from pictorch.training.schedules import Segment, lr_factor
-
-_USUAL_PEAKS = {"sgd": 0.1, "adamw": 1e-3}
 
 
 @dataclass
@@ -116,7 +114,7 @@ class Session:
         """Returns the peak learning rate to try after one that was too large by `step`."""
         steps = range(0, (self.step if step is None else step) + 1)
         reached = max(map(self.learning_rate, steps[:: max(1, len(steps) // 100)]))
-        return min(reached / 4, _USUAL_PEAKS[self.recipe.optimizer.name])
+        return min(reached / 4, USUAL_PEAKS[self.recipe.optimizer.name])
 
 
 def build_session(recipe: Recipe, splits: Splits, runtime: Runtime, segments: list[Segment]) -> Session:

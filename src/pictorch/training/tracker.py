@@ -83,8 +83,12 @@ class Tracker:
         self._mark = time.perf_counter()
 
     def wants_record(self, session: Session) -> bool:
-        """Returns whether the step that comes now is one whose loss and gradient norm are recorded."""
-        return (session.step + 1) % session.recipe.train.log_every_steps == 0
+        """Returns whether the step that comes now is one whose loss and gradient norm are recorded.
+
+        The last of each epoch is one too, so that small sets have a curve.
+        """
+        is_last = session.position.step_in_epoch + 1 == session.batches.steps_per_epoch
+        return is_last or (session.step + 1) % session.recipe.train.log_every_steps == 0
 
     def step(self, session: Session, gradient_norm: Tensor | None, saved: str) -> None:
         """Records the step that was just done, where it is one to record, and shows it."""
