@@ -1,14 +1,16 @@
 """What the kernel tells about the host, and what its allocator is asked."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pictorch.training import host
-from pictorch.training.host import keep_freed_memory, multiplies_bf16, physical_cores
+from pictorch.training.host import keep_freed_memory, multiplies_bf16, peak_process_bytes, physical_cores
 
 
 def test_glibc_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,3 +119,12 @@ def test_without_a_topology_each_cpu_is_a_core(
     assert physical_cores() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert physical_cores() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count the program alone")
+def test_peak_memory_is_the_programs_own_not_its_parents() -> None:
+    held = np.ones(60_000_000)  # 480 MB
+    code = "from pictorch.training.host import peak_process_bytes; print(peak_process_bytes())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 5e6 < int(child.stdout) < held.nbytes
+    assert held.nbytes < peak_process_bytes()
