@@ -299,13 +299,48 @@ def test_a_missing_part_names_its_pip_line(
     assert "pip install 'pictorch[train]'" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "pictorch", "recipes", "cifar10-cnn"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
-    os.close(writer)
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a line of bash in which `pictorch` is this one; its exit code is that of the first command."""
+    start = f'pictorch() {{ "{sys.executable}" -m pictorch "$@"; }}\n{line}\nexit ${{PIPESTATUS[0]}}'
+    return subprocess.run(
+        ["bash", "-c", start], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pictorch recipes cifar10-cnn | true",
+        "pictorch doctor | true",
+        "pictorch models lenet | true",
+        "pictorch recipes >&-",
+        "pictorch recipes --json >&-",
+        "pictorch models lenet 2>&-",
+    ],
+)
+def test_a_reader_that_is_not_there_is_no_error(line: str) -> None:
+    done = shell(line)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("flags", ["", "--json"])
+def test_output_that_cannot_be_written_is_one_line(flags: str) -> None:
+    done = shell(f"pictorch recipes {flags} > /dev/full")
+    assert done.returncode == 5
+    assert done.stderr.startswith("pictorch: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_of_plain_ascii_shows_other_characters_escaped() -> None:
+    done = shell("pictorch doctor", LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_exit_code_of_a_check_survives_a_reader_that_leaves(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "bad.png").write_bytes(b"")
+    assert shell(f"pictorch data check {tmp_path / 'photos'} -q | true").returncode == 3
 
 
 @pytest.mark.slow

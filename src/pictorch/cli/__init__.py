@@ -1,7 +1,6 @@
 """The command line: parses and prints; one thin function for each verb, imports inside it."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from pictorch.cli import data, judging, looking, machine, training
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import build_parser
+from pictorch.cli.streams import drop_stdout, prepare_streams
 from pictorch.errors import UserError, missing_part
 
 ROOMS = (training.add, judging.add, looking.add, data.add, machine.add)
@@ -17,11 +17,11 @@ ROOMS = (training.add, judging.add, looking.add, data.add, machine.add)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error that a user can mend is one line."""
     given = sys.argv[1:] if arguments is None else arguments
-    args = argparse.Namespace(json="--json" in given, debug="--debug" in given)
-    exit_code = 0
+    args = argparse.Namespace(json="--json" in given, debug="--debug" in given, exit_code=0)
+    prepare_streams()
     try:
-        args = build_parser(*ROOMS).parse_args(given)
-        exit_code = args.verb(args) or 0
+        args = build_parser(*ROOMS).parse_args(given, args)
+        args.verb(args)
         sys.stdout.flush()
     except UserError as error:
         return _fail(args, str(error), error.exit_code, error)
@@ -35,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing is None:
             return _fail(args, _our_bug(error), 1, error)
         return _fail(args, str(missing), missing.exit_code, error)
-    except BrokenPipeError:
-        # The reader of our output left; what is left to flush has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has left
+        drop_stdout()
     except OSError as error:
         what = f"{error.filename or 'the system'} cannot be used ({error.strerror or error})"
         return _fail(args, f"{what}; check the path, its rights and the free space", 5, error)
     except Exception as error:
         return _fail(args, _our_bug(error), 1, error)
+    exit_code: int = args.exit_code
     return exit_code
 
 
@@ -65,6 +65,10 @@ def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseExc
     message = message.encode(errors="backslashreplace").decode()  # paths need not be text
     for line in message.splitlines():
         print(f"pictorch: {line}", file=sys.stderr)
-    if args.json:
-        print_json({"error": message, "exit_code": exit_code})
+    try:
+        if args.json:
+            print_json({"error": message, "exit_code": exit_code})
+        sys.stdout.flush()
+    except OSError:
+        drop_stdout()
     return exit_code

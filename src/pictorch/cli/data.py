@@ -4,7 +4,7 @@ import argparse
 import shlex
 from typing import Any
 
-from pictorch.cli.output import console_of, print_json, print_next, print_table
+from pictorch.cli.output import console_of, print_json, print_next, print_table, rich_console
 from pictorch.cli.parser import AddVerb
 from pictorch.formats import percent
 
@@ -44,8 +44,9 @@ def _show(args: argparse.Namespace) -> None:
         print(f"note     {result.unreadable:,} of these files cannot be read: `data check` lists them")
     for path in result.pictures.values():
         print(f"picture  {path}")
-    source = shlex.quote(result.source)
-    print_next({f"data check {source}": "", f"train {result.recipe} --data {source}": ""})
+    source, recipe = shlex.quote(result.source), shlex.quote(args.recipe or result.recipe)
+    train = f"train {recipe} --data {source}" + "".join(f" --set {need}" for need in result.needs)
+    print_next({f"data check {source}": ""} | ({} if result.unreadable else {train: ""}))
     return None
 
 
@@ -64,7 +65,9 @@ def _sizes(result: Any) -> str:
 
 
 def _channels(result: Any) -> list[str]:
-    lines = ["channel   range     mean    std   (training images; mean and std as shares of 255)"]
+    lines = [
+        "channel   range     mean    std   (before val and test are split off; mean and std as shares of 255)"
+    ]
     for name, (low, high), mean, std in zip(
         ("red", "green", "blue"), result.channel_range, result.channel_mean, result.channel_std, strict=True
     ):
@@ -99,18 +102,16 @@ def _class_table(result: Any) -> Any:
     return table
 
 
-def _check(args: argparse.Namespace) -> int:
-    from rich.console import Console
+def _check(args: argparse.Namespace) -> None:
     from rich.text import Text
 
     from pictorch.datasets.check import data_check
 
     result = data_check(args.source, console=console_of(args))
-    exit_code = 3 if result.must_mend else 0
+    args.exit_code = 3 if result.must_mend else 0
     if args.json:
-        print_json(result.to_json())
-        return exit_code
-    console = Console(soft_wrap=True, highlight=False)
+        return print_json(result.to_json())
+    console = rich_console(soft_wrap=True)
     parts = ", ".join(f"{count:,} {name}" for name, count in result.counts.items())
     console.print(Text(f"{result.origin}: {parts}, {len(result.class_names):,} classes"))
     for finding in result.findings:
@@ -125,9 +126,9 @@ def _check(args: argparse.Namespace) -> int:
     noted = f", {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
     if errors:
         print(f"\n{errors} to mend{noted}: mend what is marked error, then run this again")
-        return exit_code
+        return None
     if not result.findings:
         print("every file can be read, and no two images are equal")
     print(f"\nnothing must be mended{noted}")
     print_next({f"train {result.recipe} --data {shlex.quote(result.source)}": ""})
-    return exit_code
+    return None

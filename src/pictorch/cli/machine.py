@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pictorch.cli.output import print_json
+from pictorch.cli.output import print_json, rich_console
 from pictorch.cli.parser import AddVerb
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ def _doctor(args: argparse.Namespace) -> None:
     found = doctor()
     if args.json:
         return print_json(found.to_json())
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -48,7 +47,7 @@ def _doctor(args: argparse.Namespace) -> None:
         for name, mark, value in rows:
             color = {GOOD: "green", OPEN: "dim", BAD: "yellow"}.get(mark, "")
             grid.add_row(f"  {name} ", Text(mark, color), Text.assemble(*value))
-    console = Console(highlight=False)
+    console = rich_console()
     console.print(grid)
     for remark in found.remarks:
         console.print(Text(f"{BAD} {remark}", "yellow"))

@@ -9,6 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
     from pictorch.training.console import Console
 
 
@@ -25,14 +27,19 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_table(table: Any) -> None:
-    """Prints a rich table, in a terminal no wider than that, elsewhere as wide as it is.
+    """Prints a rich table, in a terminal no wider than that, elsewhere as wide as it is."""
+    rich_console(soft_wrap=True, width=None if sys.stdout.isatty() else 1000).print(table)
 
-    Brackets and colons in it are text, since class names and paths may hold them.
-    """
+
+def rich_console(**options: Any) -> "RichConsole":
+    """Returns rich's console on stdout; it takes text as it is, and a reader who left raises BrokenPipeError."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 1000
-    Console(soft_wrap=True, width=width, markup=False, emoji=False).print(table)
+    class StdoutConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return StdoutConsole(markup=False, emoji=False, highlight=False, **options)
 
 
 def print_evaluation(result: Any) -> None:

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 from pictorch.errors import RecipeError, nearest
 
-# A verb returns its exit code where it is not 0.
-Verb = Callable[[argparse.Namespace], int | None]
+# A verb sets exit_code where it is not 0.
+Verb = Callable[[argparse.Namespace], None]
 AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
 
 
