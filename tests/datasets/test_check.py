@@ -303,3 +303,24 @@ def test_what_is_not_there(source: str, capsys: pytest.CaptureFixture[str]) -> N
     for verb in ("show", "check"):
         assert cli.main(["data", verb, source]) == 3
         assert source in capsys.readouterr().err
+
+
+def test_a_cached_reason_names_the_path_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(tmp_path / "photos")
+    check(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    for line in found(check("../photos"), "cannot be read").where:
+        assert line.startswith("../photos/")
+        assert Path(line.partition(": ")[0]).exists()
+
+
+def test_a_lack_of_memory_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_classes(tmp_path / "x", {"a": 12, "b": 12})
+
+    def fail(self: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+        assert "not enough memory" in found(check(root), "cannot be read").where[0]
+    assert check(root).findings == ()

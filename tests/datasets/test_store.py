@@ -1,8 +1,10 @@
 """The store: decoded once, opened without reading an image, rebuilt when it is damaged."""
 
 import errno
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -245,7 +247,7 @@ def test_the_cache_is_bounded_and_keeps_what_was_used_last(
     monkeypatch.setattr("pictorch.datasets.store.LARGEST_CACHE_BYTES", 2.5 * 80 * 8 * 8 * 3)
     before = first.train.images.copy()
     _, lines = load(sources[2])
-    assert any("removing" in line for line in lines)
+    assert any("removed" in line for line in lines)
     assert not oldest.exists()
     assert len(store_folders(own_places)) == 2
     assert np.array_equal(first.train.images, before), "what is mapped stays"
@@ -287,3 +289,48 @@ def test_real_cifar10_opens_in_under_a_second(monkeypatch: pytest.MonkeyPatch) -
     assert mean == pytest.approx((0.49140, 0.48216, 0.44653), abs=1e-5)
     assert first.fingerprint == second.fingerprint
     assert seconds < 1.0
+
+
+def test_remarks_hold_from_wherever_the_folder_is_named(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pets / "notes.txt").write_text("x")
+    _, first = load(pets)
+    monkeypatch.chdir(pets)
+    assert load("../pets")[1] == ["not used: 1 x file ending in .txt"] == first[-1:]
+
+
+def test_a_store_in_the_making_is_not_evicted_and_one_that_is_gone_not_named(
+    tmp_path: Path, own_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "xy":
+        load(write_classes(tmp_path / name, {"a": 9, "b": 9}, seed=ord(name)))
+    held, gone = store_folders(own_places)
+    shutil.rmtree(gone)
+    monkeypatch.setattr("pictorch.datasets.store.LARGEST_CACHE_BYTES", 10)
+    with held.with_suffix(".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _, lines = load(write_classes(tmp_path / "z", {"a": 3, "b": 3}))
+    assert held.exists()
+    assert not any("removed" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_processes_that_evict_each_others_stores_all_get_theirs(tmp_path: Path) -> None:
+    roots = [write_classes(tmp_path / n, {"a": 9, "b": 9}, seed=ord(n)) for n in "wxyz"]
+    code = (
+        "import random, sys\n"
+        "from pictorch.datasets import load_splits, store\n"
+        "from pictorch.recipe import DataSection\n"
+        "store.LARGEST_CACHE_BYTES = 10\n"
+        "found = {root: set() for root in sys.argv[1:]}\n"
+        "for turn in range(60):\n"
+        "    root = random.choice(sys.argv[1:])\n"
+        "    found[root].add(load_splits(DataSection(source=root)).fingerprint)\n"
+        "assert all(len(each) <= 1 for each in found.values()), found\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, *roots], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in running:
+        _, said = process.communicate()
+        assert process.returncode == 0, said

@@ -111,7 +111,7 @@ def decode_all(
 
 def in_order(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     """Yields what each job returns, in order, made by threads that are never far ahead of the reader."""
-    workers = os.cpu_count() or 1
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for job in jobs:

@@ -31,10 +31,14 @@ class _Oddity:
 
 def file_findings(contents: Contents, survey: Survey) -> list[Finding]:
     """Returns the broken and the odd files of all parts, each kind as one finding with its paths."""
-    broken = tuple(text for part in survey.values() for text in part.failures.values())
+    broken = tuple(
+        f"{shown(pictures.names[row])}: {reason}"
+        for part, pictures in contents.parts.items()
+        for row, reason in survey[part].failures.items()
+    )
     findings = []
     if broken:
-        remedy = "mend or remove them, training stops at the first"
+        remedy = "mend or remove them, training refuses images with such among them"
         findings.append(Finding("error", f"{images(len(broken))} cannot be read", remedy, broken))
     files = [
         (facts, name)

@@ -220,14 +220,14 @@ def _counted(kinds: Counter[str]) -> str:
 
 
 def _remarks(listing: Listing, parts: dict[str, str], unused: Unused) -> tuple[str, ...]:
-    lines = []
+    lines = []  # without the path: the store keeps them, and may be found again by another one
     if "" not in parts.values():
         beside = [top for top in listing.tops() if top not in parts.values()]
         if beside:
-            lines.append(f"{listing.where}: not used: folders {listed(map(shown, beside))}")
+            lines.append(f"not used: folders {listed(map(shown, beside))}")
     if unused:
         kinds = Counter({kind: len(paths) for kind, paths in unused.items()})
         photos = any(kind.rpartition(" ")[2] in _OTHER_PHOTOS for kind in kinds)
         remedy = "; save photographs as JPEG or PNG to use them" if photos else ""
-        lines.append(f"{listing.where}: not used: {_counted(kinds)}{remedy}")
+        lines.append(f"not used: {_counted(kinds)}{remedy}")
     return tuple(lines)

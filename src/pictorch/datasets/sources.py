@@ -34,11 +34,11 @@ def find_source(source: str, progress: Progress) -> Source:
     if source in SOURCES:
         return SOURCES[source](progress)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if source and path.is_dir():  # '' would be the folder that one stands in
         return _open_directory(path)
     if path.is_file():
         return _open_file(path)
-    if path.exists():
+    if source and path.exists():
         raise DataError(f"{source} is neither a folder nor a regular file; give one of the two")
     if "/" not in source and not path.suffix:
         raise DataError(f"{unknown('data source', source, SOURCES)}; or give a path that exists")

@@ -7,7 +7,6 @@ time reads no image. Its content is hashed once, when it is made.
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -94,14 +93,14 @@ def _build(source: Source, image_size: int | None, folder: Path, progress: Progr
     try:
         with _only_builder(folder):
             store = _cached(folder, progress)  # another process may have made it meanwhile
-            if store is None:
-                with source.open() as contents:
-                    contents.require_sound()
-                    _decode_to_folder(contents, image_size, folder, progress)
+            if store is not None:
+                return store
+            with source.open() as contents:
+                contents.require_sound()
+                _decode_to_folder(contents, image_size, folder, progress)
                 _remove_oldest(folder, progress)
-                store = _cached(folder, progress)
-                assert store is not None, "what was just written can be read"
-            return store
+                # A person may have emptied the cache just now.
+                return _cached(folder, progress) or _decode_to_memory(contents, image_size, progress)
     except ResourceError as error:
         raise ResourceError(f"{error}, or let XDG_CACHE_HOME name another folder for the cache") from None
 
@@ -125,16 +124,40 @@ def _lock_of(folder: Path) -> Path:
 def _remove_oldest(newest: Path, progress: Progress) -> None:
     """Removes the stores whose last use is longest ago, until all have at most LARGEST_CACHE_BYTES.
 
-    A process that has mapped one keeps its pages until it ends.
+    A process that has mapped one keeps its pages until it ends; one that is being made stays.
     """
-    used = {lock.with_suffix(""): lock.stat().st_mtime for lock in newest.parent.glob("*.lock")}
+    durable.sweep(newest.parent)
+    used = {}
+    for lock in newest.parent.glob("*.lock"):
+        with suppress(FileNotFoundError):
+            used[lock.with_suffix("")] = lock.stat().st_mtime
     used.pop(newest, None)
+    total = _size(newest)
+    for folder in sorted(used, key=used.__getitem__, reverse=True):
+        size = _size(folder)
+        if total + size > LARGEST_CACHE_BYTES and _removed(folder):
+            progress(f"the cache has more than {LARGEST_CACHE_BYTES / 1e9:.0f} GB: removed {folder}")
+        else:
+            total += size
+
+
+def _size(folder: Path) -> int:
+    """Returns the bytes in a folder, whatever other processes remove from it meanwhile."""
     total = 0
-    for folder in [newest, *sorted(used, key=used.__getitem__, reverse=True)]:
-        total += sum(file.stat().st_size for file in folder.glob("*"))
-        if total > LARGEST_CACHE_BYTES and folder != newest:
-            progress(f"the cache has more than {LARGEST_CACHE_BYTES / 1e9:.0f} GB: removing {folder}")
-            shutil.rmtree(folder, ignore_errors=True)
+    for file in folder.glob("*"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
+def _removed(folder: Path) -> bool:
+    """Removes a store, unless it is gone already, in the making, or may not be removed."""
+    with suppress(OSError, ResourceError), _lock_of(folder).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.exists():
+            durable.remove_folder(folder)
+            return True
+    return False
 
 
 def _decode_to_folder(contents: Contents, image_size: int | None, folder: Path, progress: Progress) -> None:

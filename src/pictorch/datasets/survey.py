@@ -21,7 +21,7 @@ from pictorch.datasets.places import cache_folder
 from pictorch.errors import CheckpointError, DataError, ResourceError
 from pictorch.images import WholeImage, read_whole, shown
 
-SURVEY_VERSION = 1  # counted up whenever an equal file would be described otherwise
+SURVEY_VERSION = 2  # counted up whenever an equal file would be described otherwise
 
 FACTS = np.dtype(
     [
@@ -32,6 +32,7 @@ FACTS = np.dtype(
         ("several_frames", "?"),
         ("turned", "?"),
         ("one_color", "?"),
+        ("mean", "<f8", (3,)),
         ("pixels", "S32"),
     ]
 )
@@ -44,7 +45,8 @@ class FileFacts(NamedTuple):
     """One row of FACTS. Width and height are 0 where the file cannot be decoded.
 
     `kind` and `mode` are Pillow's names (kind b"" for images that lie in an array); `turned` tells of
-    an EXIF orientation; `pixels` is a hash of the size and of all RGB pixels.
+    an EXIF orientation; `mean` is that of R, G and B, fractions of
+    full brightness; `pixels` is a hash of the size and of all RGB pixels.
     """
 
     width: int
@@ -54,6 +56,7 @@ class FileFacts(NamedTuple):
     several_frames: bool
     turned: bool
     one_color: bool
+    mean: list[float]
     pixels: bytes
 
 
@@ -61,13 +64,15 @@ class FileFacts(NamedTuple):
 class PartSurvey:
     """What the files of one part are: a row of FACTS each, and by row why some cannot be decoded.
 
+    The reasons do not name the file: the same files may be looked at by another path the next time.
+
     `brightness` float64 (3, 256) is the share of each brightness, every image counting the same.
     """
 
     facts: NDArray[np.void]
     failures: dict[int, str]
     brightness: NDArray[np.float64]
-    all_read: bool = True  # False where the system gave some file's bytes not even to look at
+    all_read: bool = True  # False where a file's bytes, or the memory for its pixels, could not be had
 
     def files(self) -> list[FileFacts]:
         """Returns the facts of every file, in the order of the part."""
@@ -92,7 +97,7 @@ Survey = dict[str, PartSurvey]
 def survey(source: Source, contents: Contents, progress: Progress) -> Survey:
     """Returns what the files of each part are, from the cache where it is, else read now and cached.
 
-    A file that cannot be decoded is a failure with its message, and the others are read all the same.
+    A file that cannot be decoded is a failure with its reason, and the others are read all the same.
     """
     if source.stamp is None:
         return _read_all(contents, progress)
@@ -106,7 +111,9 @@ def survey(source: Source, contents: Contents, progress: Progress) -> Survey:
         except (CheckpointError, ValueError, KeyError, OSError) as error:
             progress(f"{folder} cannot be used ({error}); reading the images again")
     found = _read_all(contents, progress)
-    if all(part.all_read for part in found.values()):  # else rights may be given, which changes no key
+    if all(
+        part.all_read for part in found.values()
+    ):  # else what is lacking may be given, which changes no key
         try:
             _write(folder, found)
         except ResourceError as error:
@@ -168,12 +175,13 @@ def _read_rows(part: Pictures, rows: range) -> PartSurvey:
         try:
             raw = part.read(row)
         except DataError as error:
-            failures[row], all_read = f"{shown(name)}: {error}", False
+            failures[row], all_read = str(error), False
             continue
         try:
             image = read_whole(raw, name) if isinstance(raw, bytes) else WholeImage(raw)
         except DataError as error:
-            failures[row] = str(error)
+            failures[row] = str(error).removeprefix(f"{shown(name)}: ")
+            all_read = all_read and not isinstance(error.__context__, MemoryError)
             continue
         height, width = image.pixels.shape[:2]
         counts = image.brightness_counts()
@@ -189,6 +197,7 @@ def _read_rows(part: Pictures, rows: range) -> PartSurvey:
             image.several_frames,
             image.turned,
             one_color,
+            (counts @ np.arange(256) / (255 * height * width)).tolist(),
             digest.hexdigest().encode(),
         )
     return PartSurvey(facts, failures, brightness, all_read)
