@@ -66,9 +66,7 @@ def test_augmented_images_are_those_of_training(tmp_path: Path) -> None:
     result = pictorch.data_show(root, recipe=recipe, out=tmp_path / "out")
     sheet = picture(result.pictures["augmented"])
     splits = load_splits(recipe.data)
-    mean, _ = channel_statistics(
-        load_splits(recipe.data.model_copy(update={"val_fraction": 0.0, "test_fraction": 0.0})).train
-    )
+    mean, _ = channel_statistics(splits.train)
     import torch
 
     batches = TrainingBatches(
@@ -86,13 +84,6 @@ def test_augmented_images_are_those_of_training(tmp_path: Path) -> None:
     ]
     assert shown.count((True, True)) == 6
     assert (True, False) not in shown
-
-
-def test_samples_are_the_images_themselves(tmp_path: Path) -> None:
-    root = write_classes(tmp_path / "x", {"a": 3, "b": 3}, side=8)
-    sheet = picture(pictorch.data_show(root, out=tmp_path / "out").pictures["samples"])
-    for path in root.rglob("*.png"):
-        assert holds(sheet, enlarged(np.asarray(Image.open(path)), 12)), path
 
 
 def test_shapes_and_table_of_mixed_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,3 +172,52 @@ def test_matplotlib_has_one_door() -> None:
     ]
     assert named == ["pictures.py"]
     assert "pyplot" not in (ROOT / "src/pictorch/datasets/pictures.py").read_text()
+
+
+def test_samples_are_training_images_only(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "x", {"a": 8, "b": 8}, side=8)
+    recipe = load_recipe("folder-small", {"data.source": str(root), "data.image_size": None})
+    sheet = picture(pictorch.data_show(root, recipe=recipe, out=tmp_path / "out").pictures["samples"])
+    for name, split in load_splits(recipe.data).named().items():
+        for row in split.indices:
+            assert holds(sheet, enlarged(split.images[row], 12)) == (name == "train")
+
+
+def test_next_lines_work_when_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_classes(tmp_path / "x", {"a": 4, "b": 4}, side=40)
+    write_image(root / "a" / "large.png", noise(50, 60))
+    mine = tmp_path / "my own.yaml"
+    mine.write_text((ROOT / "src/pictorch/packaged_recipes/cifar10-cnn.yaml").read_text())
+    for recipe, said in (("cifar10-cnn", "cifar10-cnn"), (str(mine), f"'{mine}'")):
+        cli.main(["data", "show", str(root), "--recipe", recipe])
+        assert f"train {said} --data {root} --set data.image_size=64" in capsys.readouterr().out
+    (root / "a" / "empty.png").write_bytes(b"")
+    cli.main(["data", "show", str(root)])
+    out = capsys.readouterr().out
+    assert f"data check {root}" in out
+    assert "train folder-small" not in out
+
+
+def test_no_source_is_refused_as_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "show", ""]) == 3
+    assert "unknown data source ''" in capsys.readouterr().err
+
+
+def test_control_characters_never_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_classes(tmp_path / "x", {"ctrl\x1b[31mred": 4, "line\nbreak": 4})
+    cli.main(["data", "show", str(root)])
+    out = capsys.readouterr().out
+    assert "ctrl\\x1b[31mred" in out
+    assert "line\\nbreak" in out
+
+
+def test_names_are_cut_by_what_they_take() -> None:
+    from pictorch.datasets.pictures import Lettering
+
+    lettering = Lettering.of(["W" * 20, "i" * 20])
+    assert lettering("i" * 20) == "i" * 20
+    assert lettering("W" * 20).endswith("W…")
+    assert lettering.width(lettering("W" * 20)) <= 190
+    assert lettering.width(lettering("W" * 20, 6, 112), 6) <= 112

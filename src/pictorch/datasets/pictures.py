@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.cells import cell_len, set_cell_size
 
 from pictorch.datasets.contents import Pixels
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it tells where it keeps its font list
 
+from matplotlib.backends.backend_agg import RendererAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.font_manager import fontManager, get_font  # noqa: E402
+from matplotlib.font_manager import FontProperties, fontManager, get_font  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 _DPI = 144
@@ -24,8 +24,7 @@ _COLORS = {"train": "#2563eb", "val": "#f59e0b", "test": "#0d9488"}
 _MARGIN, _GAP = 28, 8  # pixels
 _TITLE_HEIGHT = 84
 _SMALL_SIDE = 48  # pixels; up to it every pixel is to be seen
-_CELLS = 20  # that a class name takes, two for a wide character; what is longer ends in …
-_CELL_WIDTH = 9.5  # pixels
+_NAME_WIDTH = 190  # pixels that a class name takes at most; what is longer ends in …
 _MOST_BARS = 40
 # Of families that have a character, the first kind in this list is taken.
 _KINDS_OF_FONT = ("CJK SC", "Sans SC", "PingFang SC", "YaHei", "WenQuanYi Micro", "Sans", "")
@@ -55,10 +54,18 @@ class Lettering:
         }
         return Lettering(tuple(charmaps), numbered)
 
-    def __call__(self, name: str) -> str:
-        """Returns the name as it is drawn: short, or as its number."""
-        name = self.numbered.get(name, name)
-        return name if cell_len(name) <= _CELLS else set_cell_size(name, _CELLS - 1).rstrip() + "…"
+    def __call__(self, name: str, size: float = 8, width: float = _NAME_WIDTH) -> str:
+        """Returns the name as it is drawn: cut to `width` pixels at a size in points, or as its number."""
+        whole = name = self.numbered.get(name, name)
+        while len(name) > 1 and self.width(name if name == whole else f"{name}…", size) > width:
+            name = name[:-1]
+        return name if name == whole else f"{name.rstrip()}…"
+
+    def width(self, text: str, size: float = 8) -> float:
+        """Returns the pixels that a line of text takes at a size in points."""
+        font = FontProperties(family=list(self.families), size=size)
+        renderer: Any = RendererAgg  # matplotlib gives it no types
+        return float(renderer(1, 1, _DPI).get_text_width_height_descent(text, font, False)[0])
 
 
 def _regular_fonts() -> Iterable[Any]:
@@ -147,7 +154,7 @@ def draw_samples(
         x, y = _MARGIN + place % columns * step_x, _TITLE_HEIGHT + place // columns * step_y
         for pixels in images:
             sheet.picture(pixels, x, y, side)
-        sheet.text(lettering(name), x + side / 2, y + side + 14, size=6, ha="center")
+        sheet.text(lettering(name, 6, side + 2 * _GAP), x + side / 2, y + side + 14, size=6, ha="center")
     return sheet.png()
 
 
@@ -165,7 +172,7 @@ def _rows(
     rows: Any, heads: Sequence[str], title: str, subtitle: str, side: int, lettering: Lettering
 ) -> bytes:
     rows = list(rows.items() if isinstance(rows, Mapping) else rows)
-    names = 24 + round(_CELL_WIDTH * max((cell_len(lettering(name)) for name, _ in rows), default=0))
+    names = 24 + round(max((lettering.width(lettering(name)) for name, _ in rows), default=0))
     columns = max((len(images) for _, images in rows), default=1)
     apart = 2 * _GAP if heads else 0  # what is stored stands apart from what is drawn anew
     top = _TITLE_HEIGHT + (26 if heads else 0)
@@ -202,7 +209,7 @@ def draw_class_counts(
     height = _TITLE_HEIGHT + row * len(shown) + 90
     sheet = _Sheet(1100, height, lettering)
     sheet.title(title, subtitle)
-    axes = sheet.figure.add_axes((0.17, 60 / height, 0.74, row * len(shown) / height))
+    axes = sheet.figure.add_axes((0.21, 60 / height, 0.7, row * len(shown) / height))
     start = np.zeros(len(shown))
     for split, numbers in counts.items():
         values = np.array([numbers[number] for number in shown])
@@ -213,7 +220,7 @@ def draw_class_counts(
         axes.annotate(text, (start[place], place), (6, 0), textcoords="offset points", va="center",
                       size=7, color=_MUTED)  # fmt: skip
         y = height - 60 - row * (len(shown) - place - 0.5)
-        sheet.text(lettering(class_names[number]), 0.16 * 1100, y, ha="right")
+        sheet.text(lettering(class_names[number]), 0.2 * 1100, y, ha="right")
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, max(1, start.max()) * 1.02)
     axes.set_yticks([])

@@ -45,7 +45,8 @@ class DataShow:
     `class_counts` holds for each split of `recipe` the images of each class. `channel_range` (0 to
     255), `channel_mean` and `channel_std` (fractions of full brightness) are those of R, G and B in the
     source's train part, every image counting the same. `unreadable` files are in the counts and in
-    nothing else. `pictures` are the paths of what was drawn; `notes` are lines for people.
+    nothing else. `needs` is what training needs beside the recipe,
+    as for --set. `pictures` are the paths of what was drawn; `notes` are lines for people.
     """
 
     source: str
@@ -59,6 +60,7 @@ class DataShow:
     channel_range: tuple[tuple[int, int], ...]
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]
+    needs: tuple[str, ...]
     pictures: dict[str, str]
     notes: tuple[str, ...]
 
@@ -99,14 +101,15 @@ def data_show(
     RecipeError where `out` lies among the images.
     """
     progress = progress_of(console)
-    folder = _picture_folder(source, out)
     found = find_source(str(source), progress)
+    folder = _picture_folder(source, out)
     with found.open() as contents:
         contents.require_sound()
         facts = survey(found, contents, progress)
         chosen = load_recipe(recipe or fitting_recipe(source, contents), {"data.source": str(source)})
         sizes = _sizes(facts)
         side, notes = _stored_side(chosen, sizes)
+        needs = (f"data.image_size={_SIDE_OF_MIXED}",) if notes else ()
         chosen, refusals = _that_fits(chosen, side)
         splits = _divided(contents, side, chosen, found.origin)
         pictures, more_notes = _draw(contents, facts, splits, chosen, folder)
@@ -119,11 +122,12 @@ def data_show(
         n=sum(part_counts(contents).values()),
         unreadable=sum(len(part.failures) for part in facts.values()),
         shapes=tuple(Shape(*size, n) for size, n in sizes.most_common()),
-        class_names=contents.class_names,
+        class_names=tuple(shown(name) for name in contents.class_names),
         class_counts=_class_counts(splits),
         channel_range=train.ranges(),
         channel_mean=mean,
         channel_std=std,
+        needs=needs,
         pictures=pictures,
         notes=(*contents.remarks, *notes, *refusals, *more_notes),
     )
@@ -198,7 +202,7 @@ def _draw(
     lettering = Lettering.of(names)
     title = shown(_name_of(recipe.data.source))
     total = sum(part_counts(contents).values())
-    samples = _samples(contents.parts["train"], facts["train"], names)
+    samples = _samples(contents.parts["train"], facts["train"], _usable(contents, facts, splits), names)
     side = splits.input.stored_size
     about = f"{total:,} images, {len(names):,} classes · centre squares of training images"
     drawn = {
@@ -231,15 +235,23 @@ def _described(recipe: Recipe) -> str:
     return ", ".join(parts) or "no augmentation"
 
 
-def _samples(part: Pictures, facts: PartSurvey, names: list[str]) -> dict[str, list[Pixels]]:
-    """Returns images of each class, drawn as always for the same source; more classes, fewer images."""
+def _usable(contents: Contents, facts: Survey, splits: Splits) -> list[int]:
+    """Returns the rows of the source's train part that train and can be read."""
+    rows = splits.train.indices[splits.train.indices < len(contents.parts["train"])]
+    return [row for row in rows.tolist() if row not in facts["train"].failures]
+
+
+def _samples(
+    part: Pictures, facts: PartSurvey, usable: list[int], names: list[str]
+) -> dict[str, list[Pixels]]:
+    """Returns training images of each class, the same for the same source; more classes, fewer images."""
     wanted = _COLUMNS if len(names) <= _ROWS else 1
-    order = permutation(0, Purpose.SAMPLES, len(part)).tolist()
+    order = permutation(0, Purpose.SAMPLES, len(usable)).tolist()
     rows: dict[int, list[int]] = {label: [] for label in range(min(len(names), _MOST_CLASSES))}
     labels = part.labels.tolist()
-    for row in order:
+    for row in (usable[place] for place in order):
         label = labels[row]
-        if label in rows and len(rows[label]) < wanted and row not in facts.failures:
+        if label in rows and len(rows[label]) < wanted:
             rows[label].append(row)
     files = facts.files()
     return {
@@ -255,8 +267,7 @@ def _augmented(
 ) -> list[tuple[str, list[Pixels]]]:
     """Returns training images as stored and as the first epochs have them, with the draws of training."""
     part, side = contents.parts["train"], splits.input.stored_size
-    in_part = splits.train.indices[splits.train.indices < len(part)]
-    usable = [row for row in in_part.tolist() if row not in facts["train"].failures]
+    usable = _usable(contents, facts, splits)
     order = permutation(0, Purpose.SAMPLES, len(usable)).tolist()
     firsts: dict[int, list[int]] = {}
     for place in order:
@@ -266,7 +277,9 @@ def _augmented(
     if not chosen:
         return []
     stored = np.stack([_pixels(part, row, side) for row in chosen])
-    mean_color = np.rint(np.array(facts["train"].mean_std()[0]) * 255).astype(np.uint8)
+    # Of whole images, so that none need be decoded again; training's own is of what is stored.
+    files = np.concatenate([each.facts for each in facts.values()])[splits.train.indices]
+    mean_color = np.rint(files["mean"][files["width"] > 0].mean(axis=0) * 255).astype(np.uint8)
     device, samples = torch.device("cpu"), np.array(chosen, np.int64)
     epochs = [
         augment(
