@@ -323,6 +323,15 @@ def test_a_really_full_device() -> None:
         durable.append_line(Path("/dev/full"), "a line")
 
 
+def test_a_path_that_is_no_utf8() -> None:
+    path = Path("o\udcff")
+    with (
+        pytest.raises(ResourceError, match=r"cannot write o.* \(that is no UTF-8\); "),
+        durable.explained(path),
+    ):
+        str(path).encode()
+
+
 def test_free_space_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise OSError

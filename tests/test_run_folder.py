@@ -101,6 +101,21 @@ def test_out_must_be_empty(tmp_path: Path) -> None:
     assert os.listdir(out) == ["photo.png"]
 
 
+@pytest.mark.parametrize("name", ["data.json", "recipe.yaml", "environment.json"])
+def test_a_users_own_file_of_such_a_name_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RecipeError, match="is not empty; choose another --out"):
+        RunFolder.create(tmp_path, "digits")
+    (tmp_path / "run.lock").write_text("")
+    assert RunFolder.create(tmp_path, "digits").path == tmp_path, "a start that was killed"
+
+
+def test_out_must_be_utf8(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^--out .* is no UTF-8; choose another --out$"):
+        RunFolder.create(tmp_path / "o\udcff", "digits")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"a file")
     with pytest.raises(ResourceError, match=r"^cannot write runs \("):

@@ -6,15 +6,18 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from messages.faults import ordinary_rights
 from pictorch import cli
-from pictorch.errors import RecipeError
+from pictorch.errors import CheckpointError, RecipeError
 from pictorch.evaluation.evaluate import evaluate
+from pictorch.reporting.report import report
 from pictorch.run_folder import RunFolder
 from pictorch.run_list import RunList, runs
 from pictorch.training.console import Console
@@ -118,6 +121,7 @@ def test_looking_does_not_keep_a_training_from_starting(place: Path) -> None:
         ("data.json", b"[]"),
         ("metrics.jsonl", b"{}\nnot json\n" * 2),
         ("metrics.jsonl", b'{"kind": "epoch"}\n'),
+        ("run.json", b'{"schema": 1, "segments": [{"first_epoch": "x", "epochs": 1}], "finished_epoch": 1}'),
         ("evaluation/test.json", b"{}"),
     ],
 )
@@ -138,17 +142,72 @@ def test_a_broken_run_is_listed_with_its_reason(place: Path, name: str, content:
     assert len(found) == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("data.json", "source", "5"),
+        ("data.json", "test_openings", '"x"'),
+        ("run.json", "segments", "null"),
+        ("metrics.jsonl", "val_accuracy", '"x"'),
+        ("metrics.jsonl", "val_accuracy", "NaN"),
+    ],
+)
+def test_a_record_changed_by_hand_is_named(place: Path, name: str, key: str, value: str) -> None:
+    path = place / "finished" / name
+    record = json.loads(path.read_text().splitlines()[-1] if name == "metrics.jsonl" else path.read_text())
+    path.write_text(json.dumps({**record, key: json.loads(value)}) + "\n")
+    found = {run.path: run for run in runs()}
+    assert len(found) == 4
+    assert found["runs/finished"].state == "broken"
+    assert f"{path} is damaged ({key!r} is {value})" in (found["runs/finished"].reason or "")
+    assert cli.main(["runs", "--json"]) == 0
+    with pytest.raises(CheckpointError, match=re.escape(f"{path} is damaged ({key!r} is {value}); put ")):
+        report(place / "finished")
+
+
+def test_a_folder_that_may_not_be_read_is_listed(place: Path) -> None:
+    with ordinary_rights():
+        (place / "killed").chmod(0)
+        try:
+            found = {run.path: run for run in runs()}
+        finally:
+            (place / "killed").chmod(0o755)
+    assert len(found) == 4
+    assert "cannot be read (Permission denied); allow it with" in (found["runs/killed"].reason or "")
+
+
+def test_files_that_come_and_go_meanwhile(place: Path) -> None:
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            folder = place / "early" / "checkpoints" / "new"
+            folder.mkdir()
+            for number in range(20):
+                (folder / str(number)).write_bytes(b"x")
+            shutil.rmtree(folder)
+
+    worker = threading.Thread(target=churn)
+    worker.start()
+    try:
+        for _ in range(60):
+            assert len(runs()) == 4
+    finally:
+        stop.set()
+        worker.join()
+
+
 def test_what_is_no_run_is_left_out(place: Path) -> None:
-    for other in ("photos/cat", ".hidden", "empty", "notes"):
+    for other in ("photos/cat", ".hidden", "empty", "notes", "backup-2024", "only"):
         (place / other).mkdir(parents=True)
     (place / "notes" / "data.json.bak").write_text("")
     (place / "file").write_text("")
-    (place / "digits-007").mkdir()
+    (place / "only" / "data.json").write_text("{}")
     (place / "begun").mkdir()
-    (place / "begun" / "recipe.yaml").write_text("")
+    (place / "begun" / "run.lock").write_text("")
     found = states(runs())
-    assert len(found) == 6
-    assert found["runs/digits-007"] == found["runs/begun"] == "broken", "starts that were killed"
+    assert len(found) == 5
+    assert found["runs/begun"] == "broken", "a start that was killed"
 
 
 def test_a_folder_without_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pictorch import notebook
+from pictorch import durable, notebook
 from pictorch.datasets.places import cache_folder, data_folders
 from pictorch.datasets.sources import SOURCES, locate_source
 from pictorch.errors import UserError
@@ -180,8 +180,7 @@ def _place_of(name: str) -> Facts:
 def _room(what: str, folder: Path) -> Facts:
     """Returns the space that is free where a folder lies or would lie, and what it takes itself."""
     place = next((place for place in (folder, *folder.absolute().parents) if place.exists()), Path("/"))
-    taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    free = shutil.disk_usage(place).free
+    free, taken = shutil.disk_usage(place).free, durable.size_bytes(folder)
     return {"what": what, "folder": str(folder), "free_bytes": free, "taken_bytes": taken}
 
 

@@ -205,6 +205,16 @@ def sweep(folder: Path) -> None:
             shutil.rmtree(trash, ignore_errors=True)
 
 
+def size_bytes(folder: Path) -> int:
+    """Returns what the files below a folder take, without those that vanish meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
+
+
 def exists(target: Path) -> bool:
     """Returns whether `target`, or the folder that stood there before it, is on the disk."""
     return target.exists() or previous_of(target).exists()
@@ -218,19 +228,21 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns an operating system error while writing `path` into a ResourceError of one line."""
+    """Turns what keeps the system from writing `path` into a ResourceError of one line."""
     try:
         yield
     except UserError:
         raise
-    except OSError as error:
-        if error.errno in _NO_SPACE:
+    except (OSError, UnicodeEncodeError) as error:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise ResourceError(
                 f"no space left while writing {path} ({_free_space(path)}); "
-                "what was saved before is untouched; make room and run it again, a training with --resume"
+                "what was saved before is untouched; make room and run it again, "
+                "a training that has begun with --resume"
             ) from error
+        reason = "that is no UTF-8" if isinstance(error, UnicodeEncodeError) else error.strerror or error
         raise ResourceError(
-            f"cannot write {path} ({error.strerror or error}); choose another folder or mend its rights"
+            f"cannot write {path} ({reason}); choose another folder or mend its rights"
         ) from error
 
 

@@ -234,6 +234,8 @@ def _explain(error: ValidationError) -> list[str]:
             continue
         path = ".".join(str(part) for part in detail["loc"][:2])
         message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "string_unicode":
+            message = "should be UTF-8; rename the file or folder"
         if not path:
             problems += message.splitlines()
         elif detail["type"] == "missing" and len(detail["loc"]) <= 2:

@@ -8,7 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +25,7 @@ from pictorch.run_records import npz_bytes, read_json, read_lines, read_npz
 SCHEMA = 1
 BEST, LAST = "best", "last"
 
-# What a start that was killed before run.json leaves behind.
+# What a start that was killed before run.json leaves behind; run.lock comes first.
 _BEGUN = {"run.lock", "recipe.yaml", "environment.json", "data.json"}
 
 
@@ -106,30 +106,21 @@ class RunFolder:
     def create(cls, out: str | Path | None, recipe_name: str) -> "RunFolder":
         """Makes the folder `out`, or `runs/<recipe>-<NNN>` with the first free number.
 
-        Raises RecipeError when `out` already holds something, ResourceError when it cannot be made.
+        Raises RecipeError when `out` holds something or is no UTF-8, ResourceError when it cannot be made.
         """
         if out is not None:
             path = Path(out)
             with durable.explained(path):
+                fault = _fault_of_out(path)
+                if fault:
+                    raise RecipeError(f"--out {path} {fault}choose another --out")
                 path.mkdir(parents=True, exist_ok=True)
-                if any(entry.name not in _BEGUN and entry.name[0] != "." for entry in path.iterdir()):
-                    is_run = (path / "run.json").is_file()
-                    go_on = f"go on with `pictorch train --resume {shlex.quote(str(path))}` or "
-                    raise RecipeError(
-                        f"--out {path} is not empty; {go_on if is_run else ''}choose another --out"
-                    )
             return cls(path)
         parent = Path("runs")
         with durable.explained(parent):
             parent.mkdir(exist_ok=True)
-            number = 1 + max(
-                (
-                    int(entry.name.rpartition("-")[2])
-                    for entry in parent.glob(f"{recipe_name}-*")
-                    if re.fullmatch(r"-\d{3,}", entry.name.removeprefix(recipe_name))
-                ),
-                default=0,
-            )
+            ends = (entry.name.removeprefix(recipe_name) for entry in parent.glob(f"{recipe_name}-*"))
+            number = 1 + max((int(end[1:]) for end in ends if re.fullmatch(r"-\d{3,}", end)), default=0)
             while True:
                 try:
                     path = parent / f"{recipe_name}-{number:03d}"
@@ -157,13 +148,11 @@ class RunFolder:
 
     @staticmethod
     def is_begun(path: Path) -> bool:
-        """Returns whether a folder is a run, or what a start that was killed leaves of one."""
-        if not path.is_dir() or path.name.startswith("."):
-            return False
-        names = {entry.name for entry in path.iterdir() if entry.name[0] != "."}
-        if not names:
-            return re.fullmatch(r".+-\d{3,}", path.name) is not None
-        return not names.isdisjoint({"run.json", "checkpoints"}) or names <= _BEGUN
+        """Returns whether a folder is a run, what a start that was killed leaves of one, or closed to us."""
+        try:
+            return path.name[:1] != "." and any((path / name).exists() for name in ("run.lock", "run.json"))
+        except PermissionError:
+            return True
 
     def is_in_use(self) -> bool:
         """Returns whether another process trains, evaluates or exports this run now."""
@@ -178,10 +167,10 @@ class RunFolder:
 
     def changed_at(self) -> float:
         """Returns when training last wrote something down, in seconds since 1970."""
-        for name in ("metrics.jsonl", "run.json"):
-            if self._file(name).exists():
-                return self._file(name).stat().st_mtime
-        return self.path.stat().st_mtime
+        for path in (self._file("metrics.jsonl"), self._file("run.json"), self.path):
+            with suppress(OSError):
+                return path.stat().st_mtime
+        return 0.0
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -322,14 +311,15 @@ class RunFolder:
 
     def evaluation(self, split: str) -> Evaluation | None:
         """Returns the stored evaluation of a split, None where it was not made."""
-        if not self._file(f"evaluation/{split}.json").exists():
+        path = self._file(f"evaluation/{split}.json")
+        if not path.exists():
             return None
-        record = read_json(self._file(f"evaluation/{split}.json"))
+        record = read_json(path)
         try:
             return Evaluation.from_json(record)
         except (KeyError, TypeError, ValueError):
             raise CheckpointError(
-                f"{self._file(f'evaluation/{split}.json')} is not what pictorch wrote; make it again with "
+                f"{path} is not what pictorch wrote; make it again with "
                 f"`pictorch evaluate {shlex.quote(str(self.path))} --split {split}`"
             ) from None
 
@@ -367,13 +357,11 @@ class RunFolder:
             )
         if asked is None:
             return names[0]
-        if asked not in names:
-            number = re.fullmatch(r"epoch-(\d+)", asked)
-            padded = f"epoch-{int(number[1]):04d}" if number else asked
-            if padded not in names:
-                raise CheckpointError(f"{self.path}: {unknown('checkpoint', asked, names)}")
-            return padded
-        return asked
+        number = re.fullmatch(r"epoch-(\d+)", asked)
+        name = f"epoch-{int(number[1]):04d}" if number else asked
+        if name not in names:
+            raise CheckpointError(f"{self.path}: {unknown('checkpoint', asked, names)}")
+        return name
 
     @property
     def bundle_path(self) -> Path:
@@ -397,3 +385,14 @@ class RunFolder:
 
     def _file(self, name: str) -> Path:
         return self.path / name
+
+
+def _fault_of_out(path: Path) -> str:
+    """Returns why a new run cannot lie at `path`, with what else to do than to choose another, or ''."""
+    if re.search(r"[\ud800-\udfff]", str(path)):  # TensorBoard cannot write there
+        return "is no UTF-8; "
+    names = {entry.name for entry in path.iterdir() if entry.name[0] != "."} if path.exists() else set()
+    if not names or {"run.lock"} <= names <= _BEGUN:
+        return ""
+    go_on = f"go on with `pictorch train --resume {shlex.quote(str(path))}` or "
+    return f"is not empty; {go_on if 'run.json' in names else ''}"

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pictorch import notebook
-from pictorch.errors import RecipeError, UserError
+from pictorch import durable, notebook
+from pictorch.errors import RecipeError, UserError, unreadable
 from pictorch.formats import age, megabytes, percent
 from pictorch.run_folder import RunFolder
 
@@ -99,13 +99,21 @@ def runs(folder: str | Path = "runs") -> RunList:
 
 def _summary(path: Path) -> RunSummary:
     run = RunFolder(path)
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    known: dict[str, Any] = {"path": str(path), "size_bytes": size, "changed_at": run.changed_at()}
+    known: dict[str, Any] = {
+        "path": str(path),
+        "size_bytes": durable.size_bytes(path),
+        "changed_at": run.changed_at(),
+    }
     try:
-        return RunSummary(**known, **_read(RunFolder.open(path)))
+        summary = RunSummary(**known, **_read(RunFolder.open(path)))
+        summary.row()  # what cannot be shown is broken too
+        return summary
     except UserError as error:
         reason = str(error)
-    except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:  # edited by hand
+    except OSError as error:
+        place = error.filename or path
+        reason = f"{place} {unreadable(place, error)}"
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # edited by hand
         reason = f"{path}: its records are not what pictorch wrote ({error!r})"
     return RunSummary(**known, state="broken", reason=reason)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,12 +17,38 @@ from pictorch.errors import CheckpointError, unreadable
 _PUT_BACK = "put the file back from a copy, or train again into a new --out"
 
 
+_NUMBER = (int, float)
+_MAYBE = (*_NUMBER, type(None))
+
+# What the keys of a run's records hold, wherever they stand.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("kind", "source", "origin", "fingerprint"), (str,)),
+    **dict.fromkeys(("recipe", "stopped_by"), (str, type(None))),
+    **dict.fromkeys(("segments", "class_names"), (list,)),
+    **dict.fromkeys(("network", "counts", "class_counts", "input"), (dict,)),
+    **dict.fromkeys(("epoch", "test_openings"), (int,)),
+    **dict.fromkeys(("finished_epoch", "step", "peak_memory_bytes"), (int, type(None))),
+    **dict.fromkeys(("lr", "accuracy", "seconds", "train_seconds", "images_per_second"), _NUMBER),
+    **dict.fromkeys(("loss", "train_loss", "train_accuracy"), _NUMBER),
+    **dict.fromkeys(("val_loss", "val_accuracy", "gradient_norm"), _MAYBE),
+    "val_classes": (dict, type(None)),
+    "best": (bool,),
+}
+
+
 class _Record(dict[str, Any]):
-    """A JSON object of a run folder; asking for what it lacks is the error of whoever changed the file."""
+    """A JSON object of a run folder; asking for what it lacks is the error of whoever changed the file.
+
+    Raises ValueError where a key holds something else than pictorch writes there.
+    """
 
     def __init__(self, path: Path, values: dict[str, Any]) -> None:
         super().__init__(values)
         self._path = path
+        for key, value in self.items():
+            is_odd = isinstance(value, float) and not math.isfinite(value)
+            if is_odd or type(value) not in _KINDS.get(key, (type(value),)):
+                raise ValueError(f"{key!r} is {json.dumps(value)[:40]}")
 
     def __missing__(self, key: str) -> Any:
         raise CheckpointError(f"{self._path} has no {key!r}, so it was changed by hand; {_PUT_BACK}")
@@ -31,13 +58,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """Returns the object in a JSON file; raises CheckpointError."""
     try:
         value = json.loads(path.read_bytes())
+        if isinstance(value, dict):
+            return _Record(path, value)
     except OSError as error:
         raise CheckpointError(f"{path} {unreadable(path, error)}") from None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is not what pictorch wrote; {_PUT_BACK}")
-    return _Record(path, value)
+    raise CheckpointError(f"{path} is not what pictorch wrote; {_PUT_BACK}")
 
 
 def read_lines(path: Path, *, holding: bytes = b"") -> list[dict[str, Any]]:

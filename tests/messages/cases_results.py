@@ -69,7 +69,7 @@ CASES = [
     Case("out of memory in training", TRAIN, 5, "train.batch_size 4", new_run, recipe, patched(session.TrainingBatches, "batch", out_of_memory), makes=("out",)),
     Case("out of memory in parts of one image", f"{TRAIN} --set train.accumulate=4", 5, "in 4 parts", new_run, recipe, patched(session.TrainingBatches, "batch", out_of_memory), makes=("out",)),
     Case("out of memory in validation", TRAIN, 5, "train.eval_batch_size 200", new_run, recipe, patched(loop, "predict_logits", out_of_memory), makes=("out",)),
-    Case("full disk", TRAIN, 5, "no space left while writing out/checkpoints", instead("train --resume out -q", says="a training with --resume"), recipe, full_disk(15_000), makes=("out",)),
+    Case("full disk", TRAIN, 5, "no space left while writing out/checkpoints", instead("train --resume out -q", says="a training that has begun with --resume"), recipe, full_disk(15_000), makes=("out",)),
     Case("folder that cannot be written", "train small.yaml -q --out photos/red/000.png/x", 5, "photos/red/000.png/x", instead(TRAIN, says="choose another folder"), recipe),
     Case("folder without rights", "train small.yaml -q --out closed/x", 5, "closed/x", instead("train small.yaml -q --out other", says="choose another folder or mend its rights"), lambda: (recipe(), Path("closed").mkdir(0o500)), ordinary_rights),
     Case("graph that disagrees", "export run -q", 8, "12 of 1,000 top classes differ", told("a network that ONNX computes wrongly is not at hand", says="try another --checkpoint"), run, patched(parity, "compare", disagree)),

@@ -445,3 +445,9 @@ def write_perfect(run: RunFolder) -> None:
         ),
         {"logits": logits, "labels": labels, "mistakes": np.zeros(0, np.int64), "mistake_images": none},
     )
+
+
+def test_a_name_that_is_no_utf8(make_run: MakeRun) -> None:
+    run = make_run(finished=False)
+    odd = RunFolder(run.path.rename(run.path.with_name("o\udcff")))
+    assert "o\\udcff" in render_report(odd).read_text("utf-8")

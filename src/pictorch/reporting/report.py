@@ -47,7 +47,7 @@ def report(run: str | Path) -> Path:
 
 def render_report(run: RunFolder) -> Path:
     """Writes the page of a run, finished or not, over the one from before; returns where it lies."""
-    durable.write_bytes(run.report_path, page(read_records(run)).encode())
+    durable.write_bytes(run.report_path, page(read_records(run)).encode(errors="backslashreplace"))
     return run.report_path
 
 
