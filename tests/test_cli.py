@@ -19,8 +19,10 @@ from rich.table import Table
 
 import pictorch
 from pictorch import cli
-from pictorch.cli.output import print_table
+from pictorch.cli.output import print_evaluation, print_table
 from pictorch.cli.parser import build_parser
+from pictorch.predictor import Prediction
+from pictorch.run_folder import ClassScore, Evaluation
 
 GENERAL_FLAGS = {"help", "json", "quiet", "verbose", "debug"}
 
@@ -225,6 +227,22 @@ def test_what_a_person_reads(trained: Path, capsys: pytest.CaptureFixture[str]) 
     assert "val loss" in log
     assert "\n    2/2  " in log
     assert "\ntest accuracy " in log, "evaluations and exports are kept in it too"
+
+
+def test_control_characters_of_class_names_are_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a\x1b[2Jb"
+    score = ClassScore(name, 1, 1.0, 1.0, 1.0, None)
+    print_evaluation(Evaluation("val", 1, 1.0, (0.2, 1.0), 0.1, None, (score,), {}, ((1,),), "best", 1, 0))
+    monkeypatch.setattr(
+        "pictorch.predictor.predict", lambda *unused, **options: [Prediction("x\n.png", ((name, 1.0),))]
+    )
+    assert cli.main(["predict", "run", "x"]) == 0
+    said = capsys.readouterr().out
+    assert said.count(r"a\x1b[2Jb") == 2
+    assert "\x1b" not in said
+    assert r"x\n.png: " in said
 
 
 def test_brackets_and_colons_in_names_are_text(capsys: pytest.CaptureFixture[str]) -> None:

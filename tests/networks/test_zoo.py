@@ -20,6 +20,7 @@ from pictorch.errors import MissingPartError, RecipeError
 from pictorch.images import InputSpec
 from pictorch.networks import NETWORKS, Classifier, build_network
 from pictorch.networks import zoo as zoo_module
+from pictorch.networks.summary import models
 from pictorch.randomness import Purpose, words
 from pictorch.recipe import ModelSection
 
@@ -107,6 +108,8 @@ def test_images_that_are_too_small_are_refused(name: str, side: int) -> None:
     assert message.startswith(f"model.name: {name} cannot take images of {side} pixels; ")
     assert message.endswith("try another size, as `--set data.image_size=32`")
     assert len(message.splitlines()) == 1
+    with pytest.raises(RecipeError, match=r"try another size, as `--image-size 32`$"):
+        models(name, image_size=side)
 
 
 @pytest.mark.parametrize("name", ["simple_net", "cifar10_cnn"])

@@ -81,14 +81,15 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
+    from pictorch.images import shown
     from pictorch.predictor import predict
 
     predictions = predict(args.source, args.images, top=args.top)
     if args.json:
         return print_json({"predictions": [prediction.to_json() for prediction in predictions]})
     for prediction in predictions:
-        answers = "  ".join(f"{name} {probability:.2%}" for name, probability in prediction.classes)
-        print(f"{prediction.source}: {answers}")
+        answers = "  ".join(f"{shown(name)} {probability:.2%}" for name, probability in prediction.classes)
+        print(f"{shown(prediction.source)}: {answers}")
     return None
 
 

@@ -32,7 +32,7 @@ def print_table(table: Any) -> None:
 
 
 def rich_console(**options: Any) -> "RichConsole":
-    """Returns rich's console on stdout; it takes text as it is, and a reader who left raises BrokenPipeError."""
+    """Returns rich's console on stdout; text stays as it is, a reader who left raises BrokenPipeError."""
     from rich.console import Console
 
     class StdoutConsole(Console):
@@ -45,6 +45,8 @@ def rich_console(**options: Any) -> "RichConsole":
 def print_evaluation(result: Any) -> None:
     """Prints an evaluation: the accuracy with its interval, and a row for each class."""
     from rich.table import Table
+
+    from pictorch.images import shown
 
     low, high = result.accuracy_interval
     print(
@@ -59,7 +61,7 @@ def print_evaluation(result: Any) -> None:
     for row in result.per_class:
         auc = "" if row.auc is None else f"{row.auc:.4f}"
         table.add_row(
-            row.name, f"{row.n:,}", f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", auc
+            shown(row.name), f"{row.n:,}", f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", auc
         )
     print_table(table)
 

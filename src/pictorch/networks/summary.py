@@ -64,7 +64,8 @@ def models(name: str | None = None, *, num_classes: int = 10, image_size: int = 
         )
     spec = InputSpec(stored_size=image_size, image_size=image_size)
     if name is not None:
-        return [summarize(build_network(ModelSection(name=name), num_classes, spec), name)]
+        network = build_network(ModelSection(name=name), num_classes, spec, size_flag="--image-size ")
+        return [summarize(network, name)]
     rows = []
     for each in NETWORKS:
         try:

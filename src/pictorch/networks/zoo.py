@@ -48,11 +48,14 @@ def name_problem(name: str) -> str | None:
     return f"model.name: {unknown('network', name, [*NETWORKS, 'torchvision:NAME', 'timm:NAME'])}"
 
 
-def build_network(model: ModelSection, num_classes: int, input_spec: InputSpec) -> Classifier:
+def build_network(
+    model: ModelSection, num_classes: int, input_spec: InputSpec, *, size_flag: str = "--set data.image_size="
+) -> Classifier:
     """Returns the classifier that a recipe names, with fresh weights from torch's generator.
 
     A dummy batch goes through it first; raises RecipeError when the name is unknown, an option does not
     fit, or the network cannot take the images or gives something else than (N, num_classes) logits.
+    `size_flag` is how the user sets the size of the images, for the remedy.
     """
     problem = name_problem(model.name)
     if problem:
@@ -69,7 +72,7 @@ def build_network(model: ModelSection, num_classes: int, input_spec: InputSpec) 
     except (AssertionError, RuntimeError, ValueError) as error:
         raise RecipeError(
             f"model.name: {model.name} cannot take images of {input_spec.image_size} pixels; "
-            f"try another size, as `--set data.image_size={224 if input_spec.image_size == 32 else 32}`"
+            f"try another size, as `{size_flag}{224 if input_spec.image_size == 32 else 32}`"
         ) from error
     if logits.shape != (2, num_classes):
         raise RecipeError(
