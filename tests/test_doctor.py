@@ -201,6 +201,7 @@ def test_what_a_person_reads(healthy: None, capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["advice"].startswith("Ready")
 
 
+@pytest.mark.slow
 def test_it_is_quick(healthy: None) -> None:
     """The promise is 5 s with a cold torch on an idle machine; in processor time, as tests share theirs."""
     code = "import time, pictorch; pictorch.doctor(); print(time.process_time())"

@@ -338,6 +338,7 @@ def test_many_classes_are_drawn_as_a_picture(make_run: MakeRun, classes: int, dr
     assert len(page.html) < 2_000_000
 
 
+@pytest.mark.slow
 def test_a_large_run_stays_small_and_fast(make_run: MakeRun) -> None:
     """A hundred classes, 200 epochs, 30,000 recorded steps, pictures of 224 pixels that cannot be packed."""
     names = tuple(f"class {c}" for c in range(100))

@@ -350,6 +350,7 @@ def test_second_process_in_a_run_folder(busy_recipe: dict[str, Any], tmp_path: P
         assert f"{run.path} is in use by process" in child.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_names_the_command(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
     """A real signal from outside, sent as soon as the first loss is recorded."""
     import time

@@ -125,6 +125,7 @@ def epoch_of(run: RunFolder, checkpoint: str) -> int:
     return int(durable.newest_folder(run.checkpoint_path(checkpoint))[1]["metrics"]["epoch"])
 
 
+@pytest.mark.slow
 def test_best_of_a_future_that_comes_again_is_the_same(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
     busy_recipe["train"]["epochs"] = 3
     train(busy_recipe, out="whole", console=QUIET)

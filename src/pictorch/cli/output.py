@@ -37,7 +37,7 @@ def rich_console(**options: Any) -> "RichConsole":
 
     class StdoutConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
+            raise  # the error that rich has caught
 
     return StdoutConsole(markup=False, emoji=False, highlight=False, **options)
 
