@@ -158,7 +158,6 @@ SAVED_ITEMS = [
     "position.best_accuracy",
     "position.best_loss",
     "position.epochs_since_best",
-    "position.gradient_norm",
 ]
 
 

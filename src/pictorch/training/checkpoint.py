@@ -84,6 +84,7 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
         session.scaler.load_state_dict(state["scaler"])
     session.losses.copy_(state["losses"])
     session.correct.copy_(state["correct"])
+    state["position"].pop("gradient_norm", None)  # kept by earlier versions, measured anew by now
     session.position = Position(**state["position"])
     run.cut_back(state["metrics_bytes"], manifest["step"])
     _take_best_back(session, run)

@@ -212,7 +212,7 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         val_classes=val_classes,
-        gradient_norm=position.gradient_norm,
+        gradient_norm=session.gradient_norm,
         best=note_best(session, val_loss, val_accuracy),
     )
     position.epoch, position.step_in_epoch = position.epoch + 1, 0

@@ -23,17 +23,13 @@ from pictorch.training.schedules import Segment, lr_factor
 
 @dataclass
 class Position:
-    """Where a training stands and what it has chosen so far; all counts are of what is done.
-
-    `gradient_norm` is the last one that was measured.
-    """
+    """Where a training stands and what it has chosen so far; all counts are of what is done."""
 
     epoch: int = 0
     step_in_epoch: int = 0
     best_accuracy: float | None = None
     best_loss: float | None = None
     epochs_since_best: int = 0
-    gradient_norm: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the position as a checkpoint keeps it."""
@@ -42,7 +38,10 @@ class Position:
 
 @dataclass
 class Session:
-    """A network in training with all that moves it. `losses` and `correct` belong to this epoch."""
+    """A network in training with all that moves it. `losses` and `correct` belong to this epoch.
+
+    `gradient_norm` is the last one that was measured; every epoch ends with one.
+    """
 
     recipe: Recipe
     runtime: Runtime
@@ -58,6 +57,7 @@ class Session:
     losses: Tensor
     correct: Tensor
     position: Position = field(default_factory=Position)
+    gradient_norm: float | None = None
 
     @property
     def step(self) -> int:

@@ -95,7 +95,7 @@ class Tracker:
         if gradient_norm is not None:
             session.check_finite(saved)
             norm = gradient_norm.item()
-            session.position.gradient_norm = norm if math.isfinite(norm) else None  # fp16 overflows at first
+            session.gradient_norm = norm if math.isfinite(norm) else None  # fp16 overflows at first
             loss = session.losses[session.position.step_in_epoch - 1].item()
             lr = session.learning_rate(session.step - 1)
             line = {
@@ -104,7 +104,7 @@ class Tracker:
                 "step": session.step,
                 "loss": loss,
                 "lr": lr,
-                "gradient_norm": session.position.gradient_norm,
+                "gradient_norm": session.gradient_norm,
             }
             rate = self._images_per_second(session)
             self._run.append_metrics(line)
@@ -114,7 +114,7 @@ class Tracker:
             scalars = {
                 "loss/step": loss,
                 "lr": lr,
-                "gradient_norm": session.position.gradient_norm,
+                "gradient_norm": session.gradient_norm,
                 "images_per_second": rate,
             }
             self._write_scalars(scalars, session.step)
@@ -183,7 +183,7 @@ class Tracker:
             batches=session.batches.steps_per_epoch,
             loss=session.losses[:done].mean().item(),
             learning_rate=session.learning_rate(session.step - 1),
-            gradient_norm=session.position.gradient_norm,
+            gradient_norm=session.gradient_norm,
             images_per_second=rate,
             seconds_left=steps_left * session.batches.batch_size / rate,
         )
