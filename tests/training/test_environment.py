@@ -36,7 +36,7 @@ def test_the_record(record: dict[str, Any]) -> None:
     assert {"numpy", "pillow", "torch", "torchvision", "onnxruntime"} <= record["packages"].keys()
     assert record["auto"]["train.threads"] == {"value": 2, "reason": "set in the recipe", "measured": ""}
     assert record["auto"]["train.precision"]["reason"].startswith("auto: ")
-    assert record["auto"]["train.compile"]["measured"] == "not measured"
+    assert record["auto"]["train.cudnn_benchmark"]["measured"] == "not measured"
     assert len(record["auto"]) == 6
 
 

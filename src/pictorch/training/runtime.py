@@ -24,6 +24,13 @@ _BF16_MEASURED = (
     "1.75 times the images/s of float32 for cifar10_cnn, 1.4 times for simple_net (2 cores of an AMD "
     "EPYC, Zen 4; docs/log.md)"
 )
+_THREADS_MEASURED = (
+    "2 threads give 1.83 times the images/s of one for cifar10_cnn (2 cores of an AMD EPYC, Zen 4; "
+    "docs/log.md)"
+)
+_COMPILE_MEASURED = (
+    "0.93 times the images/s for cifar10_cnn when compiled (2 cores of an AMD EPYC, Zen 4; docs/log.md)"
+)
 _ORDER_MEASURED = (
     "1.2 to 1.4 times the images/s for cifar10_cnn, 1.5 to 1.8 times for simple_net (one core of an AMD "
     "EPYC, Zen 4; docs/log.md)"
@@ -118,8 +125,16 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
         on_cuda,
         "all batches are alike, so timing kernels once pays" if on_cuda else "only CUDA has cuDNN",
     )
-    compiled = _auto(section.compile, False, "one training seldom earns back the minutes of compilation")
-    threads = _auto(section.threads, physical_cores(), "one thread for each physical core allowed")
+    on_cpu = device.value == "cpu"
+    compiled = _auto(
+        section.compile,
+        False,
+        "one training seldom earns back the minutes of compilation",
+        _COMPILE_MEASURED if on_cpu else NOT_MEASURED,
+    )
+    threads = _auto(
+        section.threads, physical_cores(), "one thread for each physical core allowed", _THREADS_MEASURED
+    )
     return Runtime(
         device=torch.device(device.value),
         dtype=torch.float64 if precision.value == "float64" else torch.float32,
