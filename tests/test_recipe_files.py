@@ -201,7 +201,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
             "optimizer.nesterov = 'no': should be a valid boolean",
             "optimizer.momentum = True: should be a valid number",
             "schedule = 5: should hold keys, which may be name, warmup_fraction, warmup_start, final_factor, "
-            "step_epochs, milestones, step_factor",
+            "step_epochs, milestones, step_factor and 1 other",
             "train.epochs: required, but not given; add `--set train.epochs=VALUE`",
             "train.batch_size = 12.5: should be a valid integer",
             "train.precision = 'float3': should be 'auto', 'float32', 'float64', 'bf16' or 'fp16' "

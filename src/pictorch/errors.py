@@ -122,7 +122,8 @@ def listed(names: Iterable[str]) -> str:
     few = every[:1]
     while len(few) < len(every) and len(", ".join(few)) + len(every[len(few)]) < _LISTED_CHARACTERS:
         few.append(every[len(few)])
-    return ", ".join(few) + (f" and {len(every) - len(few):,} others" if few != every else "")
+    left = len(every) - len(few)
+    return ", ".join(few) + (f" and {left:,} other{'s' if left > 1 else ''}" if left else "")
 
 
 def unreadable(path: str | PathLike[str], error: Exception) -> str:

@@ -9,6 +9,8 @@ Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Positive = Annotated[float, Field(gt=0)]
 PositiveTriple = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+OwnFunction = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 
 
 class Section(BaseModel):
@@ -68,14 +70,61 @@ class AugmentSection(Section):
     cutout: int = Field(
         0, ge=0, le=1024, description="side in pixels of a square set to the mean colour; 0: none"
     )
+    resized_crop: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="smallest share of the image's area in a crop, of sides 3:4 to 4:3, that is resized "
+        "to the old size; null: none",
+    )
+    rotation: float = Field(0.0, ge=0, le=180, description="largest rotation either way, in degrees")
+    brightness: float = Field(0.0, ge=0, le=1, description="largest relative change of the brightness")
+    contrast: float = Field(0.0, ge=0, le=1, description="largest relative change of the contrast")
+    saturation: float = Field(0.0, ge=0, le=1, description="largest relative change of the saturation")
+    hue: float = Field(0.0, ge=0, le=0.5, description="largest turn of the hue, as a share of the circle")
+    policy: Literal["none", "trivial_augment", "rand_augment"] = Field(
+        "none",
+        description="operations drawn from a list: one of any strength (trivial_augment), or "
+        "policy_operations of strength policy_magnitude (rand_augment)",
+    )
+    policy_operations: int = Field(2, ge=1, le=14, description="operations on an image (rand_augment)")
+    policy_magnitude: int = Field(9, ge=0, le=30, description="their strength, of 30 (rand_augment)")
+    erasing: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="probability that a rectangle of the image is set to the mean colour"
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="alpha of the beta distribution that the share of a second image is drawn from, "
+        "labels are mixed alike; 0: none",
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="the same for the area of a rectangle that a second image fills; with mixup each "
+        "step draws one of the two",
+    )
 
 
 class ModelSection(Section):
     """The network."""
 
     name: str = Field(
-        description="a network that `pictorch models` lists, torchvision:NAME, or timm:NAME with the "
-        "timm extra"
+        description="a network that `pictorch models` lists, torchvision:NAME, timm:NAME with the timm "
+        "extra, or a function of yours, package.module:function"
+    )
+    weights: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="where the first weights come from: imagenet (torchvision's, downloaded), a run, a "
+        "bundle, or a .pth or .safetensors file; null: drawn",
+    )
+    stem_weights: Literal["adapt", "new"] = Field(
+        "adapt",
+        description="whether the first convolution takes those of model.weights, resampled where its "
+        "kernel has another size, or stays drawn",
+    )
+    head_weights: Literal["adapt", "new"] = Field(
+        "adapt",
+        description="whether the last layer takes those of model.weights, by class name where both are "
+        "known, or stays drawn",
     )
     stem: Literal["auto", "small", "standard"] = Field(
         "auto",
@@ -93,31 +142,51 @@ class ModelSection(Section):
     )
     dropout: Fraction | None = Field(None, description="dropout share; null: the network's own")
     mean: Auto | Triple = Field(
-        "auto", description="subtracted from each channel (0 to 1); auto: mean of the training images"
+        "auto",
+        description="subtracted from each channel (0 to 1); auto: that of model.weights where they know "
+        "it, else the mean of the training images",
     )
     std: Auto | PositiveTriple = Field(
-        "auto", description="each channel is divided by it; auto: deviation of the training images"
+        "auto",
+        description="each channel is divided by it; auto: that of model.weights where they know it, else "
+        "the deviation of the training images",
     )
 
 
 class LossSection(Section):
     """What training makes small."""
 
-    name: Literal["cross_entropy", "bce", "mse", "smooth_l1"] = Field(
+    name: Literal["cross_entropy", "bce", "mse", "smooth_l1"] | OwnFunction = Field(
         "cross_entropy",
         description="cross-entropy over the softmax, or of each class's score against a one-hot target: "
-        "binary cross-entropy, squared error, smooth absolute error",
+        "binary cross-entropy, squared error, smooth absolute error; or a function of yours, "
+        "package.module:function",
     )
     label_smoothing: Fraction = Field(0.0, description="share of the label spread over all classes")
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = Field(
+        None,
+        description="what an image's loss is multiplied by: balanced (the mean number of images in a "
+        "class by that of its own), or a number for each class named, 1 for the others; null: 1",
+    )
+    l1: float = Field(
+        0.0,
+        ge=0,
+        description="factor of the sum of all absolute weights of convolutions and linear layers, which "
+        "is added to the loss",
+    )
 
 
 class OptimizerSection(Section):
     """How the weights move."""
 
-    name: Literal["sgd", "adam", "adamw", "adagrad", "rmsprop"] = Field(
-        "sgd", description="sgd with momentum, or one that scales each weight's step"
+    name: Literal["sgd", "adam", "adamw", "adagrad", "rmsprop", "muon"] = Field(
+        "sgd",
+        description="sgd with momentum, one that scales each weight's step, or muon, which moves the "
+        "filters of convolutions by orthogonal matrices and the rest as sgd",
     )
     lr: float = Field(gt=0, description="peak learning rate; the schedule multiplies it")
+    muon_lr: float = Field(0.02, gt=0, description="peak learning rate of the filters (muon)")
+    muon_weight_decay: float = Field(0.05, ge=0, description="decoupled decay of the filters (muon)")
     momentum: Fraction = Field(0.9, description="momentum (sgd)")
     nesterov: bool = Field(True, description="Nesterov's form of momentum (sgd)")
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = Field(
@@ -128,15 +197,21 @@ class OptimizerSection(Section):
     decay_norm_and_bias: bool = Field(
         True, description="whether weight decay also acts on biases and normalisation scales"
     )
+    backbone_lr_factor: float = Field(
+        1.0, gt=0, description="what the rate is multiplied by in all layers but the last"
+    )
 
 
 class ScheduleSection(Section):
     """The learning rate as a function of the step."""
 
-    name: Literal["constant", "step", "multi_step", "exponential", "cosine", "linear", "one_cycle"] = Field(
+    name: Literal[
+        "constant", "step", "multi_step", "exponential", "cosine", "linear", "one_cycle", "plateau"
+    ] = Field(
         "cosine",
         description="shape of the rate after the warm-up; one_cycle rises in a cosine for the share "
-        "warmup_fraction (0: 0.3) from 1/25 of the peak, and falls in another",
+        "warmup_fraction (0: 0.3) from 1/25 of the peak, and falls in another; plateau falls where the "
+        "validation loss no longer does",
     )
     warmup_fraction: Fraction = Field(
         0.0, description="share of the training in which the rate rises to its peak in a line"
@@ -153,7 +228,13 @@ class ScheduleSection(Section):
         (), description="epochs after which the rate falls (multi_step)"
     )
     step_factor: float = Field(
-        0.1, gt=0, le=1, description="factor of each fall (step, multi_step) or epoch (exponential)"
+        0.1,
+        gt=0,
+        le=1,
+        description="factor of each fall (step, multi_step, plateau) or epoch (exponential)",
+    )
+    plateau_epochs: int = Field(
+        10, ge=1, description="epochs without a smaller validation loss before the rate falls (plateau)"
     )
 
 
@@ -197,6 +278,14 @@ class TrainSection(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(
         None, description="largest norm of the whole gradient; null: no limit"
     )
+    freeze: Texts = Field(
+        (),
+        description="patterns of parameter names that do not learn, as features.*; backbone: all but the "
+        "last layer; their batch norms keep their statistics",
+    )
+    unfreeze_epoch: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="epochs after which everything learns; null: what is frozen stays so"
+    )
     early_stop_epochs: Annotated[int, Field(ge=1)] | None = Field(
         None, description="stop after so many epochs without a better validation; null: never"
     )
@@ -233,14 +322,22 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        problems = contradictions(self.data, self.train)
+        problems = contradictions(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
-def contradictions(data: DataSection, train: TrainSection) -> list[str]:
+def contradictions(recipe: Recipe) -> list[str]:
     """Returns a line for each pair of fields that do not fit together; required ones are not looked at."""
+    return [
+        *_contradictions_of_batches(recipe.train),
+        *_contradictions_without_validation(recipe),
+        *_contradictions_of_loss(recipe.loss),
+    ]
+
+
+def _contradictions_of_batches(train: TrainSection) -> list[str]:
     problems = []
     if train.batch_size % train.accumulate:
         smaller = range(1, min(train.accumulate, train.batch_size) + 1)
@@ -249,17 +346,45 @@ def contradictions(data: DataSection, train: TrainSection) -> list[str]:
             f"train.accumulate: {train.accumulate} does not divide train.batch_size {train.batch_size}; "
             f"try `--set train.accumulate={divisor}`"
         )
-    if train.early_stop_epochs and data.val_fraction == 0:
-        problems.append(
-            f"train.early_stop_epochs: {train.early_stop_epochs} needs validation images, "
-            "but data.val_fraction is 0; leave out one of the two"
-        )
     if train.keep_checkpoints and train.save_every_epochs is None:
         problems.append(
             f"train.keep_checkpoints: {train.keep_checkpoints} needs train.save_every_epochs, "
             "which is null; try `--set train.save_every_epochs=1`"
         )
+    if train.unfreeze_epoch and not train.freeze:
+        problems.append(
+            f"train.unfreeze_epoch: {train.unfreeze_epoch} needs train.freeze, which is empty; "
+            "try `--set 'train.freeze=[backbone]'`"
+        )
     return problems
+
+
+def _contradictions_without_validation(recipe: Recipe) -> list[str]:
+    if recipe.data.val_fraction > 0:
+        return []
+    problems = []
+    if recipe.train.early_stop_epochs:
+        problems.append(
+            f"train.early_stop_epochs: {recipe.train.early_stop_epochs} needs validation images, "
+            "but data.val_fraction is 0; leave out one of the two"
+        )
+    if recipe.schedule.name == "plateau":
+        problems.append(
+            "schedule.name: plateau needs validation images, but data.val_fraction is 0; "
+            "leave out one of the two"
+        )
+    return problems
+
+
+def _contradictions_of_loss(loss: LossSection) -> list[str]:
+    if ":" not in loss.name:
+        return []
+    fields = {"label_smoothing": loss.label_smoothing, "class_weights": loss.class_weights}
+    return [
+        f"loss.{field}: {value} needs a loss of pictorch's, but loss.name is {loss.name}; leave it out"
+        for field, value in fields.items()
+        if value
+    ]
 
 
 SECTIONS: dict[str, type[Section]] = {

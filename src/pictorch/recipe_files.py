@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from pictorch.errors import RecipeError, listed, nearest, unknown, unreadable
-from pictorch.recipe import SECTIONS, DataSection, Recipe, TrainSection, contradictions, default_of
+from pictorch.recipe import SECTIONS, Recipe, contradictions, default_of
 
 RecipeRef = str | Path | Recipe | Mapping[str, Any]
 Overrides = Iterable[str | tuple[str, Any]] | Mapping[str, Any]
@@ -236,6 +236,8 @@ def _explain(error: ValidationError) -> list[str]:
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "string_unicode":
             message = "should be UTF-8; rename the file or folder"
+        if detail["type"] == "string_pattern_mismatch" and path == "loss.name":
+            message = "package.module:function"
         if not path:
             problems += message.splitlines()
         elif detail["type"] == "missing" and len(detail["loc"]) <= 2:
@@ -264,13 +266,15 @@ def _required(section: str) -> list[str]:
 def _contradictions(values: dict[str, Any], error: ValidationError) -> list[str]:
     """Returns which fields do not fit together; pydantic asks only once each is right by itself."""
     wrong = {".".join(map(str, detail["loc"][:2])) for detail in error.errors()}
-    if "" in wrong or any(not isinstance(values.get(name, {}), dict) for name in ("data", "train")):
+    if "" in wrong or any(not isinstance(values.get(name, {}), dict) for name in SECTIONS):
         return []  # it did look, or there is nothing to look at
-    data, train = (
-        {str(key): value for key, value in values.get(name, {}).items() if f"{name}.{key}" not in wrong}
-        for name in ("data", "train")
-    )
-    lines = contradictions(DataSection.model_construct(**data), TrainSection.model_construct(**train))
+    sections: dict[str, Any] = {
+        name: section.model_construct(
+            **{str(key): value for key, value in values.get(name, {}).items() if f"{name}.{key}" not in wrong}
+        )
+        for name, section in SECTIONS.items()
+    }
+    lines = contradictions(Recipe.model_construct(**sections))
     return [line for line in lines if not any(path in line for path in wrong)]
 
 
