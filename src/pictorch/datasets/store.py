@@ -132,22 +132,13 @@ def _remove_oldest(newest: Path, progress: Progress) -> None:
         with suppress(FileNotFoundError):
             used[lock.with_suffix("")] = lock.stat().st_mtime
     used.pop(newest, None)
-    total = _size(newest)
+    total = durable.size_bytes(newest)
     for folder in sorted(used, key=used.__getitem__, reverse=True):
-        size = _size(folder)
+        size = durable.size_bytes(folder)
         if total + size > LARGEST_CACHE_BYTES and _removed(folder):
             progress(f"the cache has more than {LARGEST_CACHE_BYTES / 1e9:.0f} GB: removed {folder}")
         else:
             total += size
-
-
-def _size(folder: Path) -> int:
-    """Returns the bytes in a folder, whatever other processes remove from it meanwhile."""
-    total = 0
-    for file in folder.glob("*"):
-        with suppress(FileNotFoundError):
-            total += file.stat().st_size
-    return total
 
 
 def _removed(folder: Path) -> bool:
