@@ -144,7 +144,7 @@ def _read(ref: RecipeRef) -> tuple[dict[str, Any], str]:
     else:
         text, name = _packaged_text(str(ref)), str(ref)
     try:
-        values = yaml.load(text, _Loader)  # noqa: S506 - a subclass of the safe loader
+        values = _parse(text)
     except _NOT_YAML as error:
         raise RecipeError(f"{ref} is not readable as YAML ({_fault(error)}); mend it there") from None
     if not isinstance(values, dict):
@@ -165,6 +165,11 @@ def _read_text(path: Path) -> str:
         raise RecipeError(f"{path} is no text in UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise RecipeError(f"{path} {unreadable(path, error)}") from None
+
+
+def _parse(text: str) -> Any:
+    """Returns the one value of a YAML text; raises one of _NOT_YAML."""
+    return _Loader(text).get_single_data()
 
 
 def _fault(error: Exception) -> str:
@@ -192,7 +197,7 @@ def _override(values: dict[str, Any], overrides: Overrides) -> list[str]:
             problems.append(f"--set {change}: write `section.key=value`, as `--set train.epochs=5`")
             continue
         try:
-            pairs.append((path.strip(), yaml.load(text, _Loader)))  # noqa: S506
+            pairs.append((path.strip(), _parse(text)))
         except _NOT_YAML:
             problems.append(f"--set {change}: {text!r} is not a YAML value; put it in quotes")
     for path, value in pairs:
