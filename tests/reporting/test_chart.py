@@ -88,3 +88,15 @@ def test_thinning_keeps_spikes_and_order() -> None:
 def test_few_points_are_all_drawn() -> None:
     points = [(float(x), float(x % 3)) for x in range(MOST_POINTS)]
     assert thinned(points) == points
+
+
+def test_a_value_outside_the_axis_lies_on_its_edge_and_is_told_as_it_is() -> None:
+    series = [Series("F1", [(0, 0.25), (1, 0.4), (2, 0.7), (3, 1.0), (4, 1.5)])]
+    html = line_chart(
+        "cat", series, x_label="epoch", x_end=4, y_text=str, from_zero=False, small_range=(0.4, 1.0)
+    )
+    (path,) = re.findall(r'<path d="M([\d. L]+)"', html)
+    below, low, middle, high, above = (float(pair.split()[1]) for pair in path.split("L"))
+    assert (below, above) == (low, high)
+    assert low > middle > high
+    assert 'data-y="0.25|0.4|0.7|1.0|1.5"' in html

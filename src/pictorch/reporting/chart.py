@@ -57,9 +57,10 @@ class Axes:
         return round(frame.left + value / self.x_end * (frame.width - frame.left - frame.right), 1)
 
     def y(self, value: float) -> float:
-        """Returns the vertical place of a value."""
+        """Returns the vertical place of a value; one outside the axis lies on its edge."""
         frame, low, high = self.frame, self.y_ticks[0], self.y_ticks[-1]
-        return round(frame.top + (high - value) / (high - low) * (frame.height - frame.top - frame.bottom), 1)
+        depth = (high - min(high, max(low, value))) / (high - low)
+        return round(frame.top + depth * (frame.height - frame.top - frame.bottom), 1)
 
 
 def line_chart(

@@ -67,11 +67,7 @@ def render_class_curves(records: Records) -> Markup | None:
 
     def chart(label: int) -> Markup:
         series = [
-            Series(
-                name,
-                [(line["epoch"], min(high, max(low, line["val_classes"][key][label]))) for line in lines],
-                style,
-            )
+            Series(name, [(line["epoch"], line["val_classes"][key][label]) for line in lines], style)
             for key, (name, style) in CLASS_LINES.items()
         ]
         return line_chart(
