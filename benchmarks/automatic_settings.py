@@ -8,14 +8,13 @@ All variants train the same recipe in one process, in turn, round by round; rati
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from resident_batch import images_per_second, loop_steps
+from resident_batch import commit, images_per_second, loop_steps
 
 from pictorch.datasets import load_splits
 from pictorch.recipe_files import load_recipe
@@ -58,9 +57,7 @@ def compare(recipe_name: str, steps: int, rounds: int) -> dict[str, Any]:
     return {
         "question": "how many times the images/s of its opposite an automatic setting gives",
         "command": " ".join(["python benchmarks/automatic_settings.py", *sys.argv[1:]]),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "environment": environment,
         "n": rounds,
         "images_per_second": speeds,

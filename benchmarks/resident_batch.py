@@ -92,9 +92,7 @@ def compare(recipe_name: str, overrides: list[str], steps: int, rounds: int) -> 
     return {
         "question": "share of a bare network's images/s that the training loop keeps",
         "command": " ".join(["python benchmarks/resident_batch.py", *sys.argv[1:]]),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "batch_size": recipe.train.batch_size,
         "environment": environment,
         "n": rounds,
@@ -105,6 +103,12 @@ def compare(recipe_name: str, overrides: list[str], steps: int, rounds: int) -> 
         "mean_ratio": statistics.mean(pair["ratio"] for pair in pairs),
         "range_of_ratios": [min(pair["ratio"] for pair in pairs), max(pair["ratio"] for pair in pairs)],
     }
+
+
+def commit() -> str:
+    """Returns the short hash of the commit that is measured, '' outside a clone."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main() -> None:
