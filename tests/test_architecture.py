@@ -50,10 +50,3 @@ def test_torch_loads_weights_only() -> None:
 def test_one_durable_writer() -> None:
     """fsync and rename are done in one place; the downloader's rename of a checked part is the other."""
     assert set(sources_with(r"os\.fsync\(|os\.replace\(|os\.rename\(")) <= {"durable.py", "download.py"}
-
-
-def test_packaged_recipes_state_command_and_score() -> None:
-    for path in sorted((ROOT / "src/pictorch/packaged_recipes").glob("*.yaml")):
-        header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-        assert any(f"command: pictorch train {path.stem}" in line for line in header), path
-        assert any("test accuracy:" in line for line in header), path

@@ -61,7 +61,7 @@ def _recipes(args: argparse.Namespace) -> None:
         return print_json({"recipe" if args.name else "recipes": rows})
     if args.name is None:
         for row in rows:
-            print(f"{row['name']:<22} {row['header'].splitlines()[0] if row['header'] else ''}")
+            print(f"{row['name']:<29} {row['header'].splitlines()[0] if row['header'] else ''}")
         return print_next({"recipes cifar10-cnn": "every field of one, explained", "train digits": ""})
     header = recipe_header(args.name)
     if header:
