@@ -10,6 +10,7 @@ from pictorch import durable, notebook
 from pictorch.errors import RecipeError, UserError, unreadable
 from pictorch.formats import age, megabytes, percent
 from pictorch.run_folder import RunFolder
+from pictorch.run_records import best_epoch, epochs_planned
 
 WORDS = ("run", "recipe", "data", "state")
 
@@ -121,9 +122,7 @@ def _summary(path: Path) -> RunSummary:
 def _read(run: RunFolder) -> dict[str, Any]:
     facts, data = run.facts(), run.data()
     epochs = run.epochs()
-    best = next((line for line in reversed(epochs) if line["best"]), None)
-    segment = facts["segments"][-1]
-    planned = segment["first_epoch"] + segment["epochs"]
+    best, planned = best_epoch(epochs), epochs_planned(facts)
     test = run.evaluation("test")
     if facts["finished_epoch"] is not None:
         state = "finished" if facts["finished_epoch"] >= planned else "stopped early"

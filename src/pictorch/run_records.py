@@ -5,7 +5,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,17 @@ def read_lines(path: Path, *, holding: bytes = b"") -> list[dict[str, Any]]:
         return [_Record(path, json.loads(line)) for line in whole.splitlines() if holding in line]
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); {_PUT_BACK}") from None
+
+
+def best_epoch(epochs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Returns the record of the epoch that validation chose, None where nothing was validated."""
+    return next((epoch for epoch in reversed(epochs) if epoch["best"]), None)
+
+
+def epochs_planned(facts: Mapping[str, Any]) -> int:
+    """Returns the epoch where training ends when nothing stops it, added segments included."""
+    last = facts["segments"][-1]
+    return int(last["first_epoch"] + last["epochs"])
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pictorch.recipe import Recipe
 from pictorch.run_folder import Evaluation, RunFolder
+from pictorch.run_records import best_epoch, epochs_planned
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -48,10 +49,7 @@ class Records:
     @property
     def num_epochs_planned(self) -> int:
         """Where training ends when nothing stops it, added segments included."""
-        segments = self.facts.get("segments", [])
-        if segments:
-            return int(segments[-1]["first_epoch"] + segments[-1]["epochs"])
-        return self.recipe.train.epochs
+        return epochs_planned(self.facts) if self.facts.get("segments") else self.recipe.train.epochs
 
     @property
     def training_command(self) -> str | None:
@@ -78,7 +76,7 @@ class Records:
 
     def best_epoch(self) -> Record | None:
         """Returns the epoch that validation chose, None where nothing was validated."""
-        return next((epoch for epoch in reversed(self.epochs) if epoch.get("best")), None)
+        return best_epoch(self.epochs)
 
 
 def read_records(run: RunFolder) -> Records:

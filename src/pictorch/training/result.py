@@ -7,7 +7,7 @@ from typing import Any
 from pictorch import notebook
 from pictorch.formats import percent
 from pictorch.run_folder import RunFolder
-from pictorch.training.schedules import Segment
+from pictorch.run_records import best_epoch, epochs_planned
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,8 @@ class FitResult:
 def fit_result(run: RunFolder) -> FitResult:
     """Returns the result of a run that is finished or was stopped in good order, from its records."""
     facts, epochs = run.facts(), run.epochs()
-    best = next((line for line in reversed(epochs) if line["best"]), None)
+    best, planned = best_epoch(epochs), epochs_planned(facts)
     last = epochs[-1] if epochs else {}
-    planned = Segment(**facts["segments"][-1]).end_epoch
     early = facts["finished_epoch"] is not None and facts["finished_epoch"] < planned
     return FitResult(
         run=str(run.path),
@@ -70,7 +69,7 @@ def fit_result(run: RunFolder) -> FitResult:
         train_accuracy=last.get("train_accuracy"),
         val_loss=last.get("val_loss"),
         val_accuracy=last.get("val_accuracy"),
-        best_epoch=best and best["epoch"],
-        best_val_accuracy=best and best["val_accuracy"],
+        best_epoch=best["epoch"] if best else None,
+        best_val_accuracy=best["val_accuracy"] if best else None,
         checkpoint=run.choose_checkpoint(None),
     )

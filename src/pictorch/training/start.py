@@ -14,6 +14,7 @@ from pictorch.networks.summary import summarize
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
+from pictorch.run_records import epochs_planned
 from pictorch.training.console import Console, command_line
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.loop import fit
@@ -129,7 +130,7 @@ def check_same_data(run: RunFolder, splits: Splits) -> None:
 def _added_segment(run: RunFolder, epochs: int | None) -> Segment | None:
     """Returns the stretch of training that a larger total of epochs adds, None where it adds none."""
     facts = run.facts()
-    planned: int = facts["finished_epoch"] or Segment(**facts["segments"][-1]).end_epoch
+    planned: int = facts["finished_epoch"] or epochs_planned(facts)
     if epochs is None or epochs == planned:
         return None
     if epochs < planned:
