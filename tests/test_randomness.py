@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pictorch.randomness import Purpose, derived_seed, integers, permutation, philox, words
+from pictorch.randomness import Purpose, derived_seed, integers, permutation, philox, reals, words
 
 seeds = st.integers(0, 2**63 - 1)
 epochs = st.integers(0, 2**32 - 1)
@@ -41,6 +41,12 @@ def test_purposes_keep_their_numbers() -> None:
         "DROPOUT": 6,
         "SAMPLES": 7,
         "FLIP_PARITY": 8,
+        "RESIZED_CROP": 9,
+        "ROTATION": 10,
+        "COLOR_JITTER": 11,
+        "POLICY": 12,
+        "ERASING": 13,
+        "MIXING": 14,
     }
 
 
@@ -109,6 +115,14 @@ def test_integers_are_uniform() -> None:
     expected = count / span
     deviation = np.abs(np.bincount(drawn, minlength=span) - expected).max()
     assert deviation < 5 * math.sqrt(expected)
+
+
+def test_reals_fill_their_range_evenly() -> None:
+    extremes = np.array([0, 2**31, 2**32 - 1], np.uint32)
+    np.testing.assert_allclose(reals(extremes, -3, 6), [-3, 1.5, 6], atol=1e-8)
+    assert (np.abs(reals(extremes, -1, 1)) < 1).all()
+    drawn = reals(words(0, Purpose.ROTATION, np.arange(90_000))[:, 0], -10, 20)
+    assert np.abs(np.histogram(drawn, 30, (-10, 20))[0] - 3000).max() < 5 * math.sqrt(3000)
 
 
 def test_the_four_words_are_not_correlated() -> None:

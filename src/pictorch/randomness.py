@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UintArray = NDArray[np.uint32]
+Bound = float | NDArray[np.float64]
 
 _ROUNDS = 10
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -30,6 +31,12 @@ class Purpose(IntEnum):
     DROPOUT = 6
     SAMPLES = 7
     FLIP_PARITY = 8
+    RESIZED_CROP = 9
+    ROTATION = 10
+    COLOR_JITTER = 11
+    POLICY = 12
+    ERASING = 13
+    MIXING = 14
 
 
 def philox(counter: tuple[UintArray, ...], key: tuple[int, int]) -> tuple[UintArray, ...]:
@@ -64,6 +71,11 @@ def integers(random_words: UintArray, low: int, high: int) -> NDArray[np.int64]:
     """Returns integers in [low, high) from random words, by multiplication (bias below 2^-24)."""
     span = np.uint64(high - low)
     return ((random_words.astype(np.uint64) * span) >> _HALF).astype(np.int64) + low
+
+
+def reals(random_words: UintArray, low: Bound, high: Bound) -> NDArray[np.float64]:
+    """Returns numbers between low and high, the middles of 2^32 equal steps, from random words."""
+    return low + (random_words + 0.5) * ((high - low) / 2**32)
 
 
 def permutation(seed: int, purpose: Purpose, count: int, epoch: int = 0) -> NDArray[np.int64]:
