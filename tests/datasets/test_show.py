@@ -13,7 +13,6 @@ from pictorch import cli
 from pictorch.datasets import load_splits
 from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.errors import RecipeError
-from pictorch.recipe import DataSection
 from pictorch.recipe_files import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -47,11 +46,44 @@ def test_figures_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "test": 359,
     }
     assert all(Path(path).parent == Path("digits-pictures") for path in value["pictures"].values())
-    everything = DataSection(source="digits", val_fraction=0.0, test_fraction=0.0)
-    mean, std = channel_statistics(load_splits(everything).train)
+    mean, std = channel_statistics(load_splits(load_recipe("digits").data).train)
     assert value["channel_mean"] == pytest.approx(mean, abs=1e-12)
     assert value["channel_std"] == pytest.approx(std, abs=1e-12)
     assert value["channel_range"] == [[0, 255]] * 3
+
+
+@pytest.mark.parametrize("parts", [("train",), ("train", "test")])
+def test_channels_are_those_of_the_training_images(parts: tuple[str, ...], tmp_path: Path) -> None:
+    for number, part in enumerate(parts):
+        for label, name in enumerate("ab"):
+            for index in range(8):
+                seed = 100 * number + 20 * label + index
+                pixels = noise(8, 8, seed) // (2, 3, 4) + (number + label, 1, seed % 50)
+                write_image(tmp_path / "x" / part / name / f"{index}.png", pixels.astype(np.uint8))
+    recipe = load_recipe("folder-small", {"data.source": str(tmp_path / "x"), "data.image_size": None})
+    result = pictorch.data_show(tmp_path / "x", recipe=recipe, out=tmp_path / "out")
+    train = load_splits(recipe.data).train
+    mean, std = channel_statistics(train)
+    assert result.channel_mean == pytest.approx(mean, abs=1e-12)
+    assert result.channel_std == pytest.approx(std, abs=1e-12)
+    images = train.images[train.indices]
+    ends = zip(images.min(axis=(0, 1, 2)).tolist(), images.max(axis=(0, 1, 2)).tolist(), strict=True)
+    assert result.channel_range == tuple(ends)
+
+
+def test_what_cannot_be_read_counts_for_no_channel(tmp_path: Path) -> None:
+    root = write_classes(tmp_path / "x", {"a": 5, "b": 5})
+    everything = {"data.val_fraction": 0, "data.test_fraction": 0, "data.image_size": None}
+    recipe = load_recipe("folder-small", {"data.source": str(root), **everything})
+    whole = pictorch.data_show(root, recipe=recipe, out=tmp_path / "out")
+    (root / "a" / "empty.png").write_bytes(b"")
+    found = pictorch.data_show(root, recipe=recipe, out=tmp_path / "out")
+    assert found.unreadable == 1
+    assert (found.channel_range, found.channel_mean, found.channel_std) == (
+        whole.channel_range,
+        whole.channel_mean,
+        whole.channel_std,
+    )
 
 
 def test_augmented_images_are_those_of_training(tmp_path: Path) -> None:

@@ -65,9 +65,7 @@ def _sizes(result: Any) -> str:
 
 
 def _channels(result: Any) -> list[str]:
-    lines = [
-        "channel   range     mean    std   (before val and test are split off; mean and std as shares of 255)"
-    ]
+    lines = ["channel   range     mean    std   (of the training images; mean and std as shares of 255)"]
     for name, (low, high), mean, std in zip(
         ("red", "green", "blue"), result.channel_range, result.channel_mean, result.channel_std, strict=True
     ):

@@ -15,7 +15,7 @@ from pictorch.datasets.decoding import all_labels, part_counts
 from pictorch.datasets.sources import SOURCES, find_source, fitting_recipe
 from pictorch.datasets.splits import Splits, divide
 from pictorch.datasets.store import Store
-from pictorch.datasets.survey import PartSurvey, Survey, survey
+from pictorch.datasets.survey import Channels, PartSurvey, Survey, channels_of, survey
 from pictorch.errors import RecipeError
 from pictorch.images import decode_image, fit_pixels, shown
 from pictorch.randomness import Purpose, permutation
@@ -43,10 +43,10 @@ class DataShow:
     """What the images of a source are like.
 
     `class_counts` holds for each split of `recipe` the images of each class. `channel_range` (0 to
-    255), `channel_mean` and `channel_std` (fractions of full brightness) are those of R, G and B in the
-    source's train part, every image counting the same. `unreadable` files are in the counts and in
-    nothing else. `needs` is what training needs beside the recipe,
-    as for --set. `pictures` are the paths of what was drawn; `notes` are lines for people.
+    255), `channel_mean` and `channel_std` (fractions of full brightness) are those of R, G and B in its
+    training images, each counting the same. `unreadable` files are in the counts and in nothing else.
+    `needs` is what training needs beside the recipe, as for --set. `pictures` are the paths of what was
+    drawn; `notes` are lines for people.
     """
 
     source: str
@@ -113,8 +113,7 @@ def data_show(
         chosen, refusals = _that_fits(chosen, side)
         splits = _divided(contents, side, chosen, found.origin)
         pictures, more_notes = _draw(contents, facts, splits, chosen, folder)
-    train = facts["train"]
-    mean, std = train.mean_std()
+    channels = _training_channels(facts, splits)
     return DataShow(
         source=str(source),
         origin=found.origin,
@@ -124,9 +123,9 @@ def data_show(
         shapes=tuple(Shape(*size, n) for size, n in sizes.most_common()),
         class_names=tuple(shown(name) for name in contents.class_names),
         class_counts=_class_counts(splits),
-        channel_range=train.ranges(),
-        channel_mean=mean,
-        channel_std=std,
+        channel_range=channels.range,
+        channel_mean=channels.mean,
+        channel_std=channels.std,
         needs=needs,
         pictures=pictures,
         notes=(*contents.remarks, *notes, *refusals, *more_notes),
@@ -183,6 +182,10 @@ def _divided(contents: Contents, side: int, recipe: Recipe, origin: str) -> Spli
     images = np.broadcast_to(np.uint8(0), (len(labels), side, side, 3))
     store = Store(images, labels, contents.class_names, part_counts(contents), "", ())
     return divide(store, recipe.data, origin)
+
+
+def _training_channels(facts: Survey, splits: Splits) -> Channels:
+    return channels_of(np.concatenate([part.facts for part in facts.values()])[splits.train.indices])
 
 
 def _class_counts(splits: Splits) -> dict[str, tuple[int, ...]]:
@@ -278,8 +281,7 @@ def _augmented(
         return []
     stored = np.stack([_pixels(part, row, side) for row in chosen])
     # Of whole images, so that none need be decoded again; training's own is of what is stored.
-    files = np.concatenate([each.facts for each in facts.values()])[splits.train.indices]
-    mean_color = np.rint(files["mean"][files["width"] > 0].mean(axis=0) * 255).astype(np.uint8)
+    mean_color = np.rint(np.array(_training_channels(facts, splits).mean) * 255).astype(np.uint8)
     device, samples = torch.device("cpu"), np.array(chosen, np.int64)
     epochs = [
         augment(

@@ -21,7 +21,7 @@ from pictorch.datasets.places import cache_folder
 from pictorch.errors import CheckpointError, DataError, ResourceError
 from pictorch.images import WholeImage, read_whole, shown
 
-SURVEY_VERSION = 2  # counted up whenever an equal file would be described otherwise
+SURVEY_VERSION = 3  # counted up whenever an equal file would be described otherwise
 
 FACTS = np.dtype(
     [
@@ -31,8 +31,10 @@ FACTS = np.dtype(
         ("mode", "S8"),
         ("several_frames", "?"),
         ("turned", "?"),
-        ("one_color", "?"),
         ("mean", "<f8", (3,)),
+        ("square", "<f8", (3,)),
+        ("low", "u1", (3,)),
+        ("high", "u1", (3,)),
         ("pixels", "S32"),
     ]
 )
@@ -45,8 +47,9 @@ class FileFacts(NamedTuple):
     """One row of FACTS. Width and height are 0 where the file cannot be decoded.
 
     `kind` and `mode` are Pillow's names (kind b"" for images that lie in an array); `turned` tells of
-    an EXIF orientation; `mean` is that of R, G and B, fractions of
-    full brightness; `pixels` is a hash of the size and of all RGB pixels.
+    an EXIF orientation; of R, G and B, `mean` and `square` are the means of the values and of their
+    squares, fractions of full brightness, `low` and `high` the ends of their range, 0 to 255; `pixels`
+    is a hash of the size and of all RGB pixels.
     """
 
     width: int
@@ -55,9 +58,16 @@ class FileFacts(NamedTuple):
     mode: bytes
     several_frames: bool
     turned: bool
-    one_color: bool
-    mean: list[float]
+    mean: NDArray[np.float64]
+    square: NDArray[np.float64]
+    low: NDArray[np.uint8]
+    high: NDArray[np.uint8]
     pixels: bytes
+
+    @property
+    def one_color(self) -> bool:
+        """Whether the file can be decoded and all its pixels are equal."""
+        return self.width > 0 and bool((self.low == self.high).all())
 
 
 @dataclass(frozen=True)
@@ -65,33 +75,37 @@ class PartSurvey:
     """What the files of one part are: a row of FACTS each, and by row why some cannot be decoded.
 
     The reasons do not name the file: the same files may be looked at by another path the next time.
-
-    `brightness` float64 (3, 256) is the share of each brightness, every image counting the same.
     """
 
     facts: NDArray[np.void]
     failures: dict[int, str]
-    brightness: NDArray[np.float64]
     all_read: bool = True  # False where a file's bytes, or the memory for its pixels, could not be had
 
     def files(self) -> list[FileFacts]:
         """Returns the facts of every file, in the order of the part."""
         return [FileFacts(*row) for row in self.facts.tolist()]
 
-    def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Returns mean and standard deviation of each channel, fractions of full brightness."""
-        levels = np.arange(256) / 255
-        mean = self.brightness @ levels
-        variance = self.brightness @ levels**2 - mean**2
-        return tuple(mean.tolist()), tuple(np.sqrt(np.maximum(variance, 0)).tolist())
-
-    def ranges(self) -> tuple[tuple[int, int], ...]:
-        """Returns the smallest and the largest value of each channel, 0 to 255."""
-        found = (np.flatnonzero(channel) for channel in self.brightness)
-        return tuple((int(values[0]), int(values[-1])) if len(values) else (0, 0) for values in found)
-
 
 Survey = dict[str, PartSurvey]
+
+
+class Channels(NamedTuple):
+    """R, G and B of many images: ends of the range, 0 to 255; mean and deviation, fractions of 255."""
+
+    range: tuple[tuple[int, int], ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def channels_of(facts: NDArray[np.void]) -> Channels:
+    """Returns the channels of the files that can be decoded, each counting the same; 0 without any."""
+    facts = facts[facts["width"] > 0]
+    if not len(facts):
+        return Channels(((0, 0),) * 3, (0.0,) * 3, (0.0,) * 3)
+    mean = facts["mean"].mean(axis=0)
+    std = np.sqrt(np.maximum(facts["square"].mean(axis=0) - mean**2, 0))
+    ends = zip(facts["low"].min(axis=0).tolist(), facts["high"].max(axis=0).tolist(), strict=True)
+    return Channels(tuple(ends), tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def survey(source: Source, contents: Contents, progress: Progress) -> Survey:
@@ -111,9 +125,8 @@ def survey(source: Source, contents: Contents, progress: Progress) -> Survey:
         except (CheckpointError, ValueError, KeyError, OSError) as error:
             progress(f"{folder} cannot be used ({error}); reading the images again")
     found = _read_all(contents, progress)
-    if all(
-        part.all_read for part in found.values()
-    ):  # else what is lacking may be given, which changes no key
+    # What could not be had now may be had later, and the key would be the same.
+    if all(part.all_read for part in found.values()):
         try:
             _write(folder, found)
         except ResourceError as error:
@@ -125,17 +138,12 @@ def _write(folder: Path, found: Survey) -> None:
     failures = {name: {str(row): text for row, text in part.failures.items()} for name, part in found.items()}
     with durable.new_folder(folder, {"survey_version": SURVEY_VERSION, "failures": failures}) as unfinished:
         arrays: dict[str, NDArray[Any]] = {f"{name}.facts": part.facts for name, part in found.items()}
-        arrays |= {f"{name}.brightness": part.brightness for name, part in found.items()}
         np.savez(unfinished / _FILE, allow_pickle=False, **arrays)
 
 
 def _from_arrays(arrays: Any, failures: dict[str, dict[str, str]]) -> Survey:
     return {
-        name: PartSurvey(
-            arrays[f"{name}.facts"],
-            {int(row): text for row, text in texts.items()},
-            arrays[f"{name}.brightness"],
-        )
+        name: PartSurvey(arrays[f"{name}.facts"], {int(row): text for row, text in texts.items()})
         for name, texts in failures.items()
     }
 
@@ -161,15 +169,13 @@ def _read_all(contents: Contents, progress: Progress) -> Survey:
 
 def _joined(chunks: list[PartSurvey]) -> PartSurvey:
     facts = np.concatenate([chunk.facts for chunk in chunks]) if chunks else np.zeros(0, FACTS)
-    total = np.sum([chunk.brightness for chunk in chunks], axis=0) if chunks else np.zeros((3, 256))
-    decoded = max(1, len(facts) - sum(len(chunk.failures) for chunk in chunks))
     failures = {row: text for chunk in chunks for row, text in chunk.failures.items()}
-    return PartSurvey(facts, failures, total / decoded, all(chunk.all_read for chunk in chunks))
+    return PartSurvey(facts, failures, all(chunk.all_read for chunk in chunks))
 
 
 def _read_rows(part: Pictures, rows: range) -> PartSurvey:
-    facts, failures = np.zeros(len(rows), FACTS), {}
-    brightness, all_read = np.zeros((3, 256)), True
+    facts, failures, all_read = np.zeros(len(rows), FACTS), {}, True
+    levels = np.arange(256)
     for place, row in enumerate(rows):
         name = part.names[row]
         try:
@@ -185,8 +191,7 @@ def _read_rows(part: Pictures, rows: range) -> PartSurvey:
             continue
         height, width = image.pixels.shape[:2]
         counts = image.brightness_counts()
-        brightness += counts / (height * width)
-        one_color = bool((counts.max(axis=1) == height * width).all())
+        present = counts > 0
         digest = hashlib.blake2b(b"%d %d " % (height, width), digest_size=16)
         digest.update(np.ascontiguousarray(image.pixels).data)
         facts[place] = FileFacts(
@@ -196,8 +201,10 @@ def _read_rows(part: Pictures, rows: range) -> PartSurvey:
             image.mode.encode(),
             image.several_frames,
             image.turned,
-            one_color,
-            (counts @ np.arange(256) / (255 * height * width)).tolist(),
+            counts @ levels / (255 * height * width),
+            counts @ levels**2 / (255**2 * height * width),
+            present.argmax(axis=1).astype(np.uint8),
+            (255 - present[:, ::-1].argmax(axis=1)).astype(np.uint8),
             digest.hexdigest().encode(),
         )
-    return PartSurvey(facts, failures, brightness, all_read)
+    return PartSurvey(facts, failures, all_read)
