@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pictorch import durable, notebook
-from pictorch.datasets.places import cache_folder, data_folders
 from pictorch.datasets.sources import SOURCES, locate_source
 from pictorch.errors import UserError
 from pictorch.formats import plain
+from pictorch.places import cache_folder, data_folders
 from pictorch.recipe import SECTIONS, TrainSection, default_of
 from pictorch.recipe_files import recipe_header
 from pictorch.training import host

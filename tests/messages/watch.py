@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from messages.sites import Site, site_at
-from pictorch.datasets import download
+from pictorch import download
 from pictorch.datasets.findings import Finding
 from pictorch.errors import UserError
 from pictorch.images import _UnusableError

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pictorch.datasets.array_pickle import load_arrays
 from pictorch.datasets.contents import Contents, Pictures, Progress, Source
 from pictorch.datasets.image_folder import open_folder
-from pictorch.datasets.places import data_folders, download_folder, named_folder
 from pictorch.errors import DataError, listed, unreadable
+from pictorch.places import data_folders, download_folder, named_folder
 
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_BYTES = 170_498_071
@@ -50,9 +50,9 @@ def find_cifar10(progress: Progress) -> Source:
     found = locate_cifar10()
     if found is not None:
         return found
-    from pictorch.datasets.download import RemoteFile, download
+    from pictorch.download import RemoteFile, download
 
-    archive = RemoteFile(ARCHIVE, ARCHIVE_BYTES, ARCHIVE_MD5, MIRRORS)
+    archive = RemoteFile(ARCHIVE, MIRRORS, ARCHIVE_MD5, size_bytes=ARCHIVE_BYTES)
     return open_archive(download(archive, download_folder(), progress, looked_in=data_folders()))
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from pictorch import durable
 from pictorch.datasets.contents import Contents, Labels, Pixels, Progress, Source
 from pictorch.datasets.decoding import all_labels, decode_all, part_counts, stored_size
-from pictorch.datasets.places import cache_folder
 from pictorch.errors import CheckpointError, ResourceError
+from pictorch.places import cache_folder
 
 STORE_VERSION = 2  # counted up whenever equal files would give other pixels or class names
 LARGEST_CACHE_BYTES = 50_000_000_000

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pictorch import durable
 from pictorch.datasets.contents import Contents, Pictures, Progress, Source
 from pictorch.datasets.decoding import in_order, part_counts
-from pictorch.datasets.places import cache_folder
 from pictorch.errors import CheckpointError, DataError, ResourceError
 from pictorch.images import WholeImage, read_whole, shown
+from pictorch.places import cache_folder
 
 SURVEY_VERSION = 3  # counted up whenever an equal file would be described otherwise
 

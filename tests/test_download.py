@@ -1,5 +1,6 @@
 """The download against a server on this machine; the real mirrors are not reached here."""
 
+import dataclasses
 import hashlib
 import os
 import threading
@@ -11,8 +12,8 @@ import pytest
 
 from made_data import MadeCifar
 from pictorch.datasets import load_splits
-from pictorch.datasets.download import RemoteFile, download
-from pictorch.errors import DataError, ResourceError
+from pictorch.download import RemoteFile, download
+from pictorch.errors import CheckpointError, DataError, ResourceError
 from pictorch.recipe import DataSection
 
 CONTENT = os.urandom(3_000_000)
@@ -50,12 +51,15 @@ class _Handler(BaseHTTPRequestHandler):
             if way == "unsatisfiable" or start >= len(content):
                 self.send_error(416)
                 return
-        if way == "wrong":
+        if way.endswith("wrong"):
             content = bytes(len(content))
         if way == "longer":
             content += b"more"
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        if not way.startswith("silent"):
+            self.send_header("Content-Length", str(len(content) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         stop = len(content)
         if way == "cut_once" and not asked_range:
@@ -86,7 +90,8 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def remote(mirror: Mirror, *ways: str) -> RemoteFile:
     md5 = hashlib.md5(mirror.content).hexdigest()
-    return RemoteFile("archive.bin", len(mirror.content), md5, tuple(mirror.address(way) for way in ways))
+    addresses = tuple(mirror.address(way) for way in ways)
+    return RemoteFile("archive.bin", addresses, md5, size_bytes=len(mirror.content))
 
 
 def fetch(mirror: Mirror, folder: Path, *ways: str) -> list[str]:
@@ -165,6 +170,31 @@ def test_wrong_md5_goes_to_the_next_mirror(mirror: Mirror, tmp_path: Path) -> No
     assert any("HTTP 404" in line for line in lines)
 
 
+def unsized(mirror: Mirror, *ways: str, digits: int = 8) -> RemoteFile:
+    """A file that only the beginning of its SHA-256 is known of, as weights carry it in their names."""
+    sha256 = hashlib.sha256(mirror.content).hexdigest()
+    return RemoteFile("archive.bin", remote(mirror, *ways).mirrors, sha256[:digits], "sha256")
+
+
+@pytest.mark.parametrize("way", ["plain", "cut_once", "silent", "no_ranges"])
+@pytest.mark.parametrize("left", [b"", CONTENT[:2_000_000], CONTENT])
+def test_a_size_that_the_server_says(way: str, left: bytes, mirror: Mirror, tmp_path: Path) -> None:
+    (tmp_path / "archive.bin.part").write_bytes(left)
+    lines: list[str] = []
+    path = download(unsized(mirror, way), tmp_path, lines.append)
+    assert path.read_bytes() == CONTENT
+    said = "size not said" if way == "silent" and len(left) != 2_000_000 else "3.0 MB"
+    assert lines[0].startswith(f"downloading archive.bin ({said}) from {mirror.address(way)} into ")
+
+
+@pytest.mark.parametrize("way", ["wrong", "silent_wrong"])
+def test_wrong_sha256_is_refused(way: str, mirror: Mirror, tmp_path: Path) -> None:
+    file = dataclasses.replace(unsized(mirror, way), refusal=CheckpointError)
+    with pytest.raises(CheckpointError, match="sends another file, whose sha256 differs"):
+        download(file, tmp_path, lambda line: None)
+    assert not (tmp_path / "archive.bin").exists()
+
+
 @pytest.mark.parametrize(
     ("way", "says"),
     [
@@ -182,7 +212,9 @@ def test_no_mirror_gives_it(way: str, says: str, mirror: Mirror, tmp_path: Path)
 
 
 def test_no_network(tmp_path: Path) -> None:
-    file = RemoteFile("archive.bin", 10, "0" * 32, ("http://127.0.0.1:1/x", "http://nowhere.invalid/x"))
+    file = RemoteFile(
+        "archive.bin", ("http://127.0.0.1:1/x", "http://nowhere.invalid/x"), "0" * 32, size_bytes=10
+    )
     with pytest.raises(DataError, match=r"no mirror gave it \(127\.0\.0\.1:1: .*refused.*nowhere\.invalid: "):
         download(file, tmp_path, lambda line: None)
 
@@ -213,9 +245,11 @@ def test_a_second_process_does_not_write_into_the_same_part(mirror: Mirror, tmp_
     assert (tmp_path / "archive.bin").read_bytes() == CONTENT
 
 
-def test_cifar10_asked_for_by_name(mirror: Mirror, own_places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar10_asked_for_by_name(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PICTORCH_DATA", raising=False)
     made = MadeCifar()
-    mirror.content = made.write_archive(own_places / "mirror").read_bytes()
+    mirror.content = made.write_archive(tmp_path / "mirror").read_bytes()
     monkeypatch.setattr("pictorch.datasets.cifar10.MIRRORS", (mirror.address("plain"),))
     monkeypatch.setattr("pictorch.datasets.cifar10.ARCHIVE_BYTES", len(mirror.content))
     monkeypatch.setattr("pictorch.datasets.cifar10.ARCHIVE_MD5", hashlib.md5(mirror.content).hexdigest())

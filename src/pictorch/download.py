@@ -4,20 +4,20 @@ import fcntl
 import hashlib
 import http.client
 import os
+import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPMessage
-from io import BufferedRandom
+from io import BufferedIOBase, BufferedRandom
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 from pictorch import durable
-from pictorch.datasets.contents import Progress
-from pictorch.errors import DataError, ResourceError
+from pictorch.errors import DataError, ResourceError, UserError
 
 _TIMEOUT_SECONDS = 30.0
 _BLOCK_BYTES = 1 << 18
@@ -27,29 +27,47 @@ _PARTIAL_CONTENT, _RANGE_NOT_SATISFIABLE = 206, 416
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file whose content is known, and the addresses that have it."""
+    """A file whose content is known, and the addresses that have it.
+
+    `digest` is its MD5 or SHA-256, or how that begins, in hexadecimal digits. Where `size_bytes` is None
+    the server says it. `refusal` is the kind of error that says that the file cannot be had.
+    """
 
     name: str
-    size_bytes: int
-    md5: str
     mirrors: tuple[str, ...]
+    digest: str
+    algorithm: str = "md5"
+    size_bytes: int | None = None
+    refusal: type[UserError] = DataError
+
+    def digest_of(self, content: BufferedIOBase) -> str:
+        """Returns the digits of the content that would be `digest` if it were this file."""
+        content.seek(0)
+        computed = hashlib.file_digest(content, lambda: hashlib.new(self.algorithm, usedforsecurity=False))
+        return computed.hexdigest()[: len(self.digest)]
 
 
 class _MirrorError(Exception):
     """Why one mirror did not give the file; the next one is asked."""
 
 
-def download(file: RemoteFile, folder: Path, progress: Progress, *, looked_in: Sequence[Path] = ()) -> Path:
-    """Returns the path of the file in `folder`, whole and with the right MD5.
+def download(
+    file: RemoteFile,
+    folder: Path,
+    progress: Callable[[str], None],
+    *,
+    looked_in: Sequence[Path] = (),
+) -> Path:
+    """Returns the path of the file in `folder`, whole and with the right digest.
 
     What a cut connection left in `<name>.part` is kept and continued, here and in the next call.
-    Raises DataError when it may not (PICTORCH_OFFLINE=1) or cannot be fetched, naming the places
-    that were looked in and how to get it by hand; ResourceError when `folder` cannot be written.
+    Raises the file's refusal when it may not (PICTORCH_OFFLINE=1) or cannot be fetched, naming the
+    places that were looked in and how to get it by hand; ResourceError when `folder` cannot be written.
     """
     places = ", ".join(str(place) for place in looked_in) or str(folder)
     by_hand = f"put {file.mirrors[0]} into {folder}"
     if os.environ.get("PICTORCH_OFFLINE", "") not in {"", "0"}:
-        raise DataError(
+        raise file.refusal(
             f"{file.name} is not in {places}, and PICTORCH_OFFLINE forbids a download; unset it, or {by_hand}"
         )
     target, reasons = folder / file.name, dict[str, str]()
@@ -66,7 +84,7 @@ def download(file: RemoteFile, folder: Path, progress: Progress, *, looked_in: S
             return target
     if len(said := set(reasons.values())) == 1 < len(reasons):
         reasons = {f"{len(reasons)} mirrors": said.pop()}
-    raise DataError(
+    raise file.refusal(
         f"{file.name} is not in {places} and no mirror gave it "
         f"({', '.join(f'{host}: {reason}' for host, reason in reasons.items())}); "
         f"try again later, or {by_hand}"
@@ -88,19 +106,23 @@ def _part_file(target: Path) -> Iterator[BufferedRandom]:
             yield part
 
 
-def _fetch(file: RemoteFile, address: str, part: BufferedRandom, folder: Path, progress: Progress) -> None:
+def _fetch(
+    file: RemoteFile, address: str, part: BufferedRandom, folder: Path, progress: Callable[[str], None]
+) -> None:
     """Completes the part file from one mirror, asking again as long as each try brings something."""
-    have = part.seek(0, os.SEEK_END)
-    progress(
-        f"downloading {file.name} ({file.size_bytes / 1e6:,.1f} MB) from {address} into {folder}"
-        + (f", going on at {have / 1e6:,.1f} MB" if have else "")
-    )
-    while have < file.size_bytes:
+    have, size = part.seek(0, os.SEEK_END), file.size_bytes
+    if size is not None:
+        progress(_opening_line(file.name, size, address, folder, have))
+    while size is None or have < size:
         try:
             with _answer(address, have) as response:
                 if response.status != _PARTIAL_CONTENT:
                     _cut(part)
-                _copy(file, response, part, progress)
+                if size is None:
+                    kept = part.seek(0, os.SEEK_END)
+                    size = _whole_size(response, kept)
+                    progress(_opening_line(file.name, size, address, folder, kept))
+                _copy(file.name, size, response, part, progress)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != _RANGE_NOT_SATISFIABLE or have == 0:
@@ -116,8 +138,25 @@ def _fetch(file: RemoteFile, address: str, part: BufferedRandom, folder: Path, p
                 reason = getattr(error, "strerror", None) or str(error)
                 raise _MirrorError(reason or type(error).__name__) from None
         before, have = have, part.seek(0, os.SEEK_END)
+        if size is None or have >= size:
+            return  # a server that says no size has sent all when it ends
         if have <= before:
-            raise _MirrorError(f"ends after {have:,} of {file.size_bytes:,} bytes")
+            raise _MirrorError(f"ends after {have:,} of {size:,} bytes")
+
+
+def _whole_size(response: http.client.HTTPResponse, have: int) -> int | None:
+    """Returns the size that the server says the whole file has, None where it says none."""
+    total = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
+    if total:
+        return int(total[1])
+    left = response.headers.get("Content-Length", "")
+    return have + int(left) if left.isdecimal() else None
+
+
+def _opening_line(name: str, size: int | None, address: str, folder: Path, have: int) -> str:
+    megabytes = "size not said" if size is None else f"{size / 1e6:,.1f} MB"
+    went_on = f", going on at {have / 1e6:,.1f} MB" if have else ""
+    return f"downloading {name} ({megabytes}) from {address} into {folder}{went_on}"
 
 
 class _SameScheme(urllib.request.HTTPRedirectHandler):
@@ -147,27 +186,28 @@ def _answer(address: str, offset: int) -> http.client.HTTPResponse:
 
 
 def _copy(
-    file: RemoteFile, response: http.client.HTTPResponse, part: BufferedRandom, progress: Progress
+    name: str,
+    size: int | None,
+    response: http.client.HTTPResponse,
+    part: BufferedRandom,
+    progress: Callable[[str], None],
 ) -> None:
     have = part.seek(0, os.SEEK_END)
     while block := response.read(_BLOCK_BYTES):
-        lines_before = have * _LINES // file.size_bytes
-        have += len(block)
-        if have > file.size_bytes:
+        before, have = have, have + len(block)
+        if size is not None and have > size:
             _cut(part)
-            raise _MirrorError(f"sends more than {file.size_bytes:,} bytes")
+            raise _MirrorError(f"sends more than {size:,} bytes")
         with durable.explained(Path(part.name)):
             part.write(block)
-        if have * _LINES // file.size_bytes > lines_before:
-            progress(f"{file.name}: {have / 1e6:,.1f} of {file.size_bytes / 1e6:,.1f} MB")
+        if size is not None and have * _LINES // size > before * _LINES // size:
+            progress(f"{name}: {have / 1e6:,.1f} of {size / 1e6:,.1f} MB")
 
 
 def _check(file: RemoteFile, part: BufferedRandom) -> None:
-    part.seek(0)
-    md5 = hashlib.file_digest(part, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if md5 != file.md5:
+    if file.digest_of(part) != file.digest:
         _cut(part)
-        raise _MirrorError("sends another file, whose md5 differs")
+        raise _MirrorError(f"sends another file, whose {file.algorithm} differs")
 
 
 def _cut(part: BufferedRandom) -> None:
