@@ -80,8 +80,8 @@ def decode_all(
     digest = hashlib.sha256(description.encode())
     digest.update(all_labels(contents).astype("<i8").tobytes())
     failures: list[str] = []
-    done = smaller = several_frames = 0
-    next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+    smaller = several_frames = 0
+    done = counted(progress, "decoded", total)
     for chunk in _decoded_chunks(contents, side):
         if chunk.other_size and same_as is not None:
             raise DataError(
@@ -93,10 +93,7 @@ def decode_all(
         several_frames += chunk.several_frames
         digest.update(chunk.pixels.data)
         write(chunk.pixels)
-        done += len(chunk.pixels)
-        if time.monotonic() >= next_line:
-            progress(f"decoded {done:,} of {total:,} images")
-            next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+        done(len(chunk.pixels))
     if failures:
         raise DataError(
             f"{len(failures):,} of {total:,} images cannot be used, first {failures[0]}, or remove it"
@@ -120,6 +117,20 @@ def in_order(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def counted(progress: Progress, verb: str, total: int) -> Callable[[int], None]:
+    """Returns what takes the number of images just done, and tells now and then how many are."""
+    done, next_line = 0, time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def count(images: int) -> None:
+        nonlocal done, next_line
+        done += images
+        if time.monotonic() >= next_line:
+            progress(f"{verb} {done:,} of {total:,} images")
+            next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    return count
 
 
 def _decoded_chunks(contents: Contents, side: int) -> Iterator[_Chunk]:

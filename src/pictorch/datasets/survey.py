@@ -5,7 +5,6 @@ that looking a second time reads no image.
 """
 
 import hashlib
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from pictorch import durable
 from pictorch.datasets.contents import Contents, Pictures, Progress, Source
-from pictorch.datasets.decoding import in_order, part_counts
+from pictorch.datasets.decoding import counted, in_order, part_counts
 from pictorch.errors import CheckpointError, DataError, ResourceError
 from pictorch.images import WholeImage, read_whole, shown
 from pictorch.places import cache_folder
@@ -40,7 +39,6 @@ FACTS = np.dtype(
 )
 _FILE = "survey.npz"
 _ROWS = 200  # images that a thread reads in one go
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 class FileFacts(NamedTuple):
@@ -149,8 +147,7 @@ def _from_arrays(arrays: Any, failures: dict[str, dict[str, str]]) -> Survey:
 
 
 def _read_all(contents: Contents, progress: Progress) -> Survey:
-    total, done = sum(part_counts(contents).values()), 0
-    next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+    done = counted(progress, "looked at", sum(part_counts(contents).values()))
     found = {}
     for name, part in contents.parts.items():
         chunks = []
@@ -159,10 +156,7 @@ def _read_all(contents: Contents, progress: Progress) -> Survey:
             partial(_read_rows, part, range(start, min(start + _ROWS, len(part)))) for start in starts
         ):
             chunks.append(chunk)
-            done += len(chunk.facts)
-            if time.monotonic() >= next_line:
-                progress(f"looked at {done:,} of {total:,} images")
-                next_line = time.monotonic() + _SECONDS_BETWEEN_LINES
+            done(len(chunk.facts))
         found[name] = _joined(chunks)
     return found
 
