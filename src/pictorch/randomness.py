@@ -94,3 +94,9 @@ def derived_seed(seed: int, purpose: Purpose, *position: int) -> int:
     sample = np.array([(rank << 48) | (micro_batch << 40) | step])
     drawn = words(seed, purpose, sample)[0]
     return ((int(drawn[0]) << 32) | int(drawn[1])) >> 1
+
+
+def beta(seed: int, purpose: Purpose, alpha: float, *position: int) -> float:
+    """Returns a number of the symmetric beta distribution, a function of (seed, purpose, position)."""
+    source = np.random.Philox(key=derived_seed(seed, purpose, *position))
+    return float(np.random.Generator(source).beta(alpha, alpha))

@@ -34,7 +34,13 @@ def batches(
     chosen: ImageSet, section: AugmentSection = PLAIN, *, seed: int = 0, batch_size: int = 8
 ) -> TrainingBatches:
     return TrainingBatches(
-        chosen, section, seed=seed, batch_size=batch_size, mean_color=MEAN_COLOR, device=CPU
+        chosen,
+        section,
+        seed=seed,
+        batch_size=batch_size,
+        num_classes=1000 + len(chosen.labels),
+        mean_color=MEAN_COLOR,
+        device=CPU,
     )
 
 

@@ -106,6 +106,7 @@ def test_augmented_images_are_those_of_training(tmp_path: Path) -> None:
         recipe.augment,
         seed=recipe.train.seed,
         batch_size=4,
+        num_classes=2,
         mean_color=np.rint(np.array(mean) * 255).astype(np.uint8),
         device=torch.device("cpu"),
     )

@@ -1,29 +1,58 @@
-"""Flip, padded crop and cutout on whole batches of uint8 images, each image with its own draw."""
+"""Augmentation of whole batches of uint8 images, each image with its own draw.
+
+`draw` computes what happens to an image, from seed, epoch and sample; `augment` does it, and draws nothing.
+Flip, padded crop, cutout and erasing copy pixels exactly. Resized crop, rotation and a policy's geometry
+are one interpolation; then come the policy's colours, then the colour jitter.
+"""
 
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pictorch.datasets import geometry
+from pictorch.datasets.colors import jitter
+from pictorch.datasets.policies import draw_policy, policy_matrices, recolored
 from pictorch.errors import RecipeError
-from pictorch.randomness import Purpose, integers, words
+from pictorch.randomness import Purpose, integers, reals, words
 from pictorch.recipe import AugmentSection
+
+_ERASED_AREA = (0.02, 0.33)
+_LARGEST_ERASED_RATIO = 10 / 3
+_NO_JITTER = np.array([1.0, 1.0, 1.0, 0.0])
+_NEXT_DRAW = 1 << 40  # above all sample numbers
+_ON_THE_HOST = {"is_moved", "operations"}
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for n images, one row each: mirrored or not, crop offset, cutout centre (y, x)."""
+    """What was drawn for n images, one row each; None where the recipe does not ask for it.
+
+    Matrices say where each place of the result is read (`geometry`); `is_moved` and `operations` lie on
+    the host, so that images are chosen by them without waiting for the device.
+    """
 
     flip: Tensor  # bool (n,)
     offset_yx: Tensor  # int64 (n, 2), in pixels of the padded image
-    cutout_yx: Tensor  # int64 (n, 2), in pixels
+    cutout_yx: Tensor  # int64 (n, 2), the centre in pixels
+    sources: Tensor | None = None  # float32 (n, 2, 3)
+    is_moved: NDArray[np.bool_] | None = None  # (n,): whether the matrix changes anything
+    operations: NDArray[np.int64] | None = None  # (n, k), by number, in their order
+    amounts: Tensor | None = None  # float32 (n, k), how strong they are
+    jitter: Tensor | None = None  # float32 (n, 4): three factors and the turn of the hue
+    erased: Tensor | None = None  # int64 (n, 2, 2): first y, x and those behind the last, in pixels
 
     def rows(self, start: int, stop: int, step: int = 1) -> "Draws":
         """Returns the draws of a slice of the images."""
         cut = slice(start, stop, step)
-        return Draws(self.flip[cut], self.offset_yx[cut], self.cutout_yx[cut])
+        kept: dict[str, Any] = {
+            name: value if value is None else value[cut] for name, value in vars(self).items()
+        }
+        return Draws(**kept)
 
 
 def check_fits(section: AugmentSection, side: int) -> None:
@@ -64,14 +93,37 @@ def draw(
         centres = integers(words(seed, Purpose.CUTOUT, samples, epoch)[:, :2], 0, side)
     else:
         centres = np.zeros((len(samples), 2), np.int64)
-    tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in (flip, offsets, centres))
-    return Draws(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+    found: dict[str, Any] = {"flip": flip, "offset_yx": offsets, "cutout_yx": centres}
+    matrices = []
+    if section.resized_crop is not None:
+        drawn = words(seed, Purpose.RESIZED_CROP, samples, epoch)
+        matrices.append(geometry.resized_crops(drawn, section.resized_crop))
+    if section.rotation:
+        drawn = words(seed, Purpose.ROTATION, samples, epoch)[:, 0]
+        matrices.append(geometry.rotations(reals(drawn, -section.rotation, section.rotation)))
+    if section.policy != "none":
+        operations, amounts = draw_policy(section, side, seed=seed, epoch=epoch, samples=samples)
+        found |= {"operations": operations, "amounts": amounts.astype(np.float32)}
+        matrices.append(policy_matrices(operations, amounts, side))
+    if matrices:
+        sources = reduce(geometry.composed, matrices)
+        is_moved = (sources != np.eye(2, 3)).any(axis=(1, 2))
+        found |= {"sources": sources.astype(np.float32), "is_moved": is_moved}
+    if largest := _largest_jitter(section):
+        drawn = words(seed, Purpose.COLOR_JITTER, samples, epoch)
+        found["jitter"] = (_NO_JITTER + reals(drawn, -1, 1) * largest).astype(np.float32)
+    if section.erasing:
+        found["erased"] = _drawn_rectangles(section.erasing, side, seed, epoch, samples)
+    for name in found.keys() - _ON_THE_HOST:
+        found[name] = torch.from_numpy(np.ascontiguousarray(found[name])).to(device, non_blocking=True)
+    return Draws(**found)
 
 
 def augment(images: Tensor, draws: Draws, section: AugmentSection, mean_color: Tensor) -> Tensor:
     """Returns the changed images, uint8 (n, side, side, 3), on the device of `images`.
 
-    `mean_color`, uint8 (3,), fills the cutout square.
+    `mean_color`, uint8 (3,), fills the cutout square, the erased rectangle and what lies beyond the
+    image: after the normalisation by `mean` and `std` of the images it is 0, as in padded convolutions.
     """
     if section.crop_padding:
         images = _crop(
@@ -79,9 +131,54 @@ def augment(images: Tensor, draws: Draws, section: AugmentSection, mean_color: T
         )
     if section.flip != "none":
         images = torch.where(draws.flip[:, None, None, None], images.flip(2), images)
+    if draws.sources is not None:
+        images = _move(images, draws, mean_color)
+    if draws.operations is not None and draws.amounts is not None:
+        images = recolored(images, draws.operations, draws.amounts)
+    if draws.jitter is not None:
+        images = jitter(images, draws.jitter, section)
     if section.cutout:
-        images = _cut_out(images, draws.cutout_yx, section.cutout, mean_color)
+        # DeVries & Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
+        first = draws.cutout_yx - section.cutout // 2
+        images = _fill(images, first, first + section.cutout, mean_color)
+    if draws.erased is not None:
+        images = _fill(images, draws.erased[:, 0], draws.erased[:, 1], mean_color)
     return images
+
+
+def _largest_jitter(section: AugmentSection) -> tuple[float, ...]:
+    largest = (section.brightness, section.contrast, section.saturation, section.hue)
+    return largest if any(largest) else ()
+
+
+def _drawn_rectangles(
+    probability: float, side: int, seed: int, epoch: int, samples: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Returns rectangles inside images, empty where nothing is erased, as `Draws.erased` has them.
+
+    Shares of the area are even from 2 to 33 %, logarithms of height / width between 3:10 and 10:3 as
+    far as both sides fit (Zhong et al., "Random erasing data augmentation", 2020).
+    """
+    drawn = words(seed, Purpose.ERASING, samples, epoch)
+    places = words(seed, Purpose.ERASING, samples + _NEXT_DRAW, epoch)[:, :2]
+    area = reals(drawn[:, 1], *_ERASED_AREA)
+    limit = np.minimum(np.log(_LARGEST_ERASED_RATIO), -np.log(area))
+    ratio = np.exp(reals(drawn[:, 2], -limit, limit))
+    sides = np.rint(np.sqrt(np.stack((area * ratio, area / ratio), axis=1)) * side).clip(1, side)
+    sides *= (reals(drawn[:, 0], 0, 1) < probability)[:, None]
+    first = np.floor(reals(places, 0.0, side - sides + 1))
+    return np.stack((first, first + sides), axis=1).astype(np.int64)
+
+
+def _move(images: Tensor, draws: Draws, mean_color: Tensor) -> Tensor:
+    """Interpolates the images whose matrix is not that of standing still."""
+    assert draws.sources is not None
+    assert draws.is_moved is not None
+    if draws.is_moved.all():
+        return geometry.resample(images, draws.sources, mean_color)
+    rows = torch.from_numpy(np.flatnonzero(draws.is_moved)).to(images.device, non_blocking=True)
+    moved = geometry.resample(images.index_select(0, rows), draws.sources.index_select(0, rows), mean_color)
+    return images.index_copy(0, rows, moved)
 
 
 def _pad(images: Tensor, padding: int, fill: str) -> Tensor:
@@ -110,10 +207,9 @@ def _crop(padded: Tensor, offset_yx: Tensor, side: int) -> Tensor:
     return windows[rows, offset_yx[:, 0], offset_yx[:, 1]].view(count, side, side, channels)
 
 
-def _cut_out(images: Tensor, centre_yx: Tensor, size: int, mean_color: Tensor) -> Tensor:
-    """DeVries & Taylor, "Improved regularization of convolutional neural networks with cutout", 2017."""
+def _fill(images: Tensor, first_yx: Tensor, end_yx: Tensor, color: Tensor) -> Tensor:
+    """Sets a rectangle of each image to one colour; it may reach beyond the image."""
     position = torch.arange(images.shape[1], device=images.device)
-    first = centre_yx - size // 2
-    inside = (position >= first[..., None]) & (position < first[..., None] + size)  # (n, 2, side)
-    square = inside[:, 0, :, None] & inside[:, 1, None, :]
-    return torch.where(square[..., None], mean_color, images)
+    inside = (position >= first_yx[..., None]) & (position < end_yx[..., None])  # (n, 2, side)
+    rectangle = inside[:, 0, :, None] & inside[:, 1, None, :]
+    return torch.where(rectangle[..., None], color, images)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pictorch.datasets.augment import Draws, augment, check_fits, draw
+from pictorch.datasets.mixing import draw_mix, mixed, mixes
 from pictorch.datasets.splits import ImageSet
 from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import AugmentSection
@@ -27,8 +28,8 @@ class _EpochPlan:
 class TrainingBatches:
     """The batches of every epoch, as they are asked for, in any order, from any process.
 
-    Order, flips, crops and cutouts of a whole epoch are computed at once when its first batch is
-    asked for. The images stay in the store: in memory or its map, or on the device where they fit.
+    The order and what is drawn for the images of a whole epoch are computed at once when its first batch
+    is asked for. The images stay in the store: in memory or its map, or on the device where they fit.
     What does not fill a last batch is left out of the epoch.
     """
 
@@ -39,6 +40,7 @@ class TrainingBatches:
         *,
         seed: int,
         batch_size: int,
+        num_classes: int,
         mean_color: NDArray[np.uint8],
         device: torch.device,
     ) -> None:
@@ -48,6 +50,7 @@ class TrainingBatches:
         self._side = int(image_set.images.shape[1])
         check_fits(section, self._side)
         self._image_set, self._section, self._seed, self._device = image_set, section, seed, device
+        self._num_classes = num_classes
         self._mean_color = torch.from_numpy(mean_color).to(device)
         self._store = _resident(image_set.images, device)
         self._plan: _EpochPlan | None = None
@@ -55,8 +58,17 @@ class TrainingBatches:
     def batch(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """Returns images uint8 (n, H, W, 3) and labels int64 (n,) on the device.
 
+        Where the recipe mixes images, class probabilities float32 (n, num_classes) stand for the labels.
         `epoch` and `step` count from 0; rank r of w processes gets every w-th image of the batch.
         """
+        if not mixes(self._section):
+            return self._part(epoch, step, rank, world)
+        mix = draw_mix(self._section, self._side, seed=self._seed, step=epoch * self.steps_per_epoch + step)
+        # Whole, since the partner of an image may be another process's.
+        images, targets = mixed(*self._part(epoch, step), mix, self._num_classes)
+        return images[rank::world], targets[rank::world]
+
+    def _part(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         plan = self._plan_for(epoch)
         start = step * self.batch_size
         cut = slice(start + rank, start + self.batch_size, world)
@@ -67,7 +79,7 @@ class TrainingBatches:
     def examples(
         self, positions: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-        """Returns images as stored, the same as epoch 0 has them, and labels, for places in the set."""
+        """Returns images as stored, as epoch 0 has them before mixing, and labels, for places in the set."""
         rows = self._image_set.indices[positions]
         images = torch.from_numpy(np.ascontiguousarray(self._image_set.images[rows])).to(self._device)
         draws = draw(self._section, self._side, seed=self._seed, epoch=0, samples=rows, device=self._device)

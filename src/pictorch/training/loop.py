@@ -149,7 +149,8 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
         loss = session.loss(logits, part_labels) * (len(part_labels) / len(labels))
         session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         session.losses[position.step_in_epoch] += loss.detach()
-        session.correct += (logits.detach().argmax(1) == part_labels).sum()
+        likeliest = part_labels if part_labels.ndim == 1 else part_labels.argmax(1)
+        session.correct += (logits.detach().argmax(1) == likeliest).sum()
     gradient_norm = limit_gradient(session, measure_norm)
     session.scaler.step(session.optimizer)
     session.scaler.update()

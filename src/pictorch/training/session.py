@@ -133,6 +133,7 @@ def build_session(recipe: Recipe, splits: Splits, runtime: Runtime, segments: li
         recipe.augment,
         seed=recipe.train.seed,
         batch_size=recipe.train.batch_size,
+        num_classes=len(splits.class_names),
         mean_color=mean_color,
         device=runtime.device,
     )
