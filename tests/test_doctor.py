@@ -14,10 +14,9 @@ import pytest
 
 import pictorch
 from made_data import MadeCifar
-from pictorch import cli, diagnosis
+from pictorch import cli, diagnosis, host
 from pictorch.diagnosis import doctor
 from pictorch.recipe import SECTIONS
-from pictorch.training import host
 from pictorch.training.runtime import resolve_runtime
 
 SOURCE = Path(pictorch.__path__[0]).parent

@@ -20,6 +20,7 @@ from tiny_bundle import CLASSES, color_image, make_bundle
 SOURCE = Path(pictorch.__path__[0]).parent
 FREE = (
     "errors",
+    "host",
     "durable",
     "randomness",
     "recipe",

@@ -1,6 +1,8 @@
-"""Decoding and surveying tell how far they are, in the order of the images."""
+"""Decoding and surveying: how far they are, and by how many threads."""
 
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 import pictorch
 from made_data import write_classes
+from pictorch import host
 from pictorch.datasets import decoding, load_splits
 from pictorch.recipe import DataSection
 
@@ -44,3 +47,19 @@ def test_long_work_tells_how_far_it_is(
     lines.clear()
     act(source, lines.append)
     assert not [line for line in lines if re.match(rf"{verb} \d", line)]
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(None, 3), (2.0, 2), (0.5, 1)])
+def test_threads_are_those_that_a_containers_quota_keeps_busy(
+    quota: float | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "allowed_cpus", lambda: [0, 1, 2])
+    monkeypatch.setattr(host, "quota_cpus", lambda: quota)
+    seen = set()
+
+    def job() -> None:
+        time.sleep(0.005)
+        seen.add(threading.get_ident())
+
+    assert list(decoding.in_order([job] * 12)) == [None] * 12
+    assert len(seen) == threads

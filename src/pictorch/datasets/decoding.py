@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ import numpy as np
 
 from pictorch.datasets.contents import Contents, Labels, Pictures, Pixels, Progress
 from pictorch.errors import DataError
+from pictorch.host import usable_cpus
 from pictorch.images import Decoded, decode, fit_pixels, shorter_side, shown
 
 Result = TypeVar("Result")
@@ -108,7 +108,7 @@ def decode_all(
 
 def in_order(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     """Yields what each job returns, in order, made by threads that are never far ahead of the reader."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = usable_cpus()
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for job in jobs:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pictorch.training.host import cpu_name
+from pictorch.host import cpu_name
 from pictorch.training.runtime import Runtime
 
 PACKAGES = ("numpy", "pillow", "scikit-learn", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime")

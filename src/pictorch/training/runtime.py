@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from pictorch.errors import RecipeError, ResourceError
-from pictorch.networks import Classifier
-from pictorch.recipe import TrainSection
-from pictorch.training.host import (
+from pictorch.host import (
     keep_freed_memory,
     memory_bytes,
     multiplies_bf16,
     peak_process_bytes,
     physical_cores,
 )
+from pictorch.networks import Classifier
+from pictorch.recipe import TrainSection
 
 NOT_MEASURED = "not measured"
 _BF16_MEASURED = (

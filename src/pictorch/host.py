@@ -49,9 +49,12 @@ def instruction_sets() -> list[str]:
 
 def physical_cores() -> int:
     """Returns the number of physical cores that this process may use, at least 1."""
-    cores = {_core_of(cpu) for cpu in allowed_cpus()}
-    quota = quota_cpus()
-    return max(1, len(cores) if quota is None else min(len(cores), int(quota)))
+    return _within_quota(len({_core_of(cpu) for cpu in allowed_cpus()}))
+
+
+def usable_cpus() -> int:
+    """Returns the number of logical CPUs that this process can keep busy, at least 1."""
+    return _within_quota(len(allowed_cpus()))
 
 
 def allowed_cpus() -> list[int]:
@@ -134,6 +137,11 @@ def peak_process_bytes() -> int:
 def has_nvidia_gpu() -> bool:
     """Returns whether an NVIDIA driver offers a device here, whatever torch can use."""
     return Path("/dev/nvidia0").exists()
+
+
+def _within_quota(cpus: int) -> int:
+    quota = quota_cpus()
+    return max(1, cpus if quota is None else min(cpus, int(quota)))
 
 
 def _meminfo(name: str) -> int | None:

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pictorch.training import host
-from pictorch.training.host import keep_freed_memory, multiplies_bf16, peak_process_bytes, physical_cores
+from pictorch import host
+from pictorch.host import (
+    keep_freed_memory,
+    multiplies_bf16,
+    peak_process_bytes,
+    physical_cores,
+    usable_cpus,
+)
 
 
 def test_glibc_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,22 +86,23 @@ def four_cpus_on_two_cores(system_files: dict[str, str], monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("quota", "cores"),
+    ("quota", "cores", "cpus"),
     [
-        (None, 2),
-        ("max 100000\n", 2),
-        ("400000 100000\n", 2),
-        ("150000 100000\n", 1),
-        ("50000 100000\n", 1),
-        ("strange\n", 2),
+        (None, 2, 4),
+        ("max 100000\n", 2, 4),
+        ("400000 100000\n", 2, 4),
+        ("300000 100000\n", 2, 3),
+        ("150000 100000\n", 1, 1),
+        ("50000 100000\n", 1, 1),
+        ("strange\n", 2, 4),
     ],
 )
 def test_hyperthreads_and_quotas(
-    four_cpus_on_two_cores: dict[str, str], quota: str | None, cores: int
+    four_cpus_on_two_cores: dict[str, str], quota: str | None, cores: int, cpus: int
 ) -> None:
     if quota is not None:
         four_cpus_on_two_cores["/sys/fs/cgroup/cpu.max"] = quota
-    assert physical_cores() == cores
+    assert (physical_cores(), usable_cpus()) == (cores, cpus)
 
 
 def test_two_sockets(four_cpus_on_two_cores: dict[str, str]) -> None:
@@ -124,7 +131,7 @@ def test_without_a_topology_each_cpu_is_a_core(
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the program alone")
 def test_peak_memory_is_the_programs_own_not_its_parents() -> None:
     held = np.ones(60_000_000)  # 480 MB
-    code = "from pictorch.training.host import peak_process_bytes; print(peak_process_bytes())"
+    code = "from pictorch.host import peak_process_bytes; print(peak_process_bytes())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 5e6 < int(child.stdout) < held.nbytes
     assert held.nbytes < peak_process_bytes()
