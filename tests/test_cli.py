@@ -27,6 +27,10 @@ from pictorch.run_folder import ClassScore, Evaluation
 GENERAL_FLAGS = {"help", "json", "quiet", "verbose", "debug"}
 
 
+# What Python may be given and a command line cannot.
+OBJECTS = {"console", "model", "loss"}
+
+
 def verbs() -> dict[str, argparse.ArgumentParser]:
     return dict(commands_of(build_parser(*cli.ROOMS)))
 
@@ -52,7 +56,7 @@ def test_no_public_name_is_a_module_too() -> None:
 def test_every_verb_has_a_twin_with_the_same_parameters(verb: str) -> None:
     twin = getattr(pictorch, verb.replace(" ", "_"))
     asked = {action.dest for action in verbs()[verb]._actions} - GENERAL_FLAGS
-    assert asked == inspect.signature(twin).parameters.keys() - {"console"}
+    assert asked == inspect.signature(twin).parameters.keys() - OBJECTS
 
 
 def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:

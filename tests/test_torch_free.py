@@ -26,6 +26,7 @@ FREE = (
     "recipe",
     "recipe_files",
     "images",
+    "plugins",
     "run_folder",
     "run_list",
     "run_records",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from pictorch.datasets.arrays import ARRAYS
 from pictorch.datasets.cifar10 import (
     BATCHES,
     CLASSES,
@@ -33,6 +34,11 @@ def find_source(source: str, progress: Progress) -> Source:
     """
     if source in SOURCES:
         return SOURCES[source](progress)
+    if source == ARRAYS:
+        raise DataError(
+            f"data.source: the images ({source}) were given in Python, and a run keeps none; give them again, "
+            "as in pictorch.evaluate(run, data=(images, labels)), or in files with --data"
+        )
     path = Path(source).expanduser()
     if source and path.is_dir():  # '' would be the folder that one stands in
         return _open_directory(path)

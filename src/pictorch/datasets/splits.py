@@ -4,11 +4,13 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pictorch.datasets.arrays import SourceRef, array_source
 from pictorch.datasets.contents import Labels, Pixels
 from pictorch.datasets.sources import find_source
 from pictorch.datasets.store import Store, open_store
@@ -58,13 +60,22 @@ class Splits:
         return {name: split for name, split in splits.items() if split is not None}
 
 
-def load_splits(data: DataSection, progress: Callable[[str], None] = lambda line: None) -> Splits:
-    """Returns the divided images of data.source; `progress` gets lines for people.
+def load_splits(
+    data: DataSection,
+    progress: Callable[[str], None] = lambda line: None,
+    given: SourceRef | None = None,
+) -> Splits:
+    """Returns the divided images of data.source, or of `given` in its place: a name, a path, or arrays.
+
+    `progress` gets lines for people.
 
     Raises DataError for a source that is missing, damaged or cannot be divided, ResourceError
     where the cache cannot be written.
     """
-    source = find_source(data.source, progress)
+    if given is None or isinstance(given, str | Path):
+        source = find_source(data.source if given is None else str(given), progress)
+    else:
+        source = array_source(given)
     store = open_store(source, data.image_size, progress)
     return divide(store, data, source.origin)
 

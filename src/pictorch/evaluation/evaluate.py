@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from pictorch import durable
 from pictorch.bundle import is_bundle, open_bundle
-from pictorch.datasets import ImageSet, Splits, load_splits
+from pictorch.datasets import ImageSet, SourceRef, Splits, load_splits
+from pictorch.datasets.arrays import source_name
 from pictorch.errors import DataError, RecipeError, listed, unknown
 from pictorch.metrics.scores import hits, most_confident_mistakes, score
+from pictorch.networks import OwnNetwork
 from pictorch.predictor import Predictor
 from pictorch.recipe import DataSection
 from pictorch.run_folder import Evaluation, RunFolder
@@ -30,47 +32,53 @@ def evaluate(
     *,
     split: str = "val",
     checkpoint: str | None = None,
-    data: str | Path | None = None,
+    data: SourceRef | None = None,
     out: str | Path | None = None,
+    model: OwnNetwork | None = None,
     console: Console | None = None,
 ) -> Evaluation:
     """Returns accuracy, loss and per-class scores of a run's checkpoint, or of a bundle.
 
     A run keeps them with the logits, and counts each opening of its test set; `checkpoint` is best
     unless named, last where there is no best. A bundle needs `data` and `out`, the folder that gets
-    the result, and stays as it is. `split` is 'val' or 'test'.
+    the result, and stays as it is. `split` is 'val' or 'test'. Images and a network that training was
+    given in Python are given again, as `data` and `model`.
     """
     console = console or Console("quiet")
     if split not in SPLITS:
         raise RecipeError(unknown("split", split, SPLITS))
     if is_bundle(source):
-        if data is None or out is None or checkpoint is not None:
+        if data is None or out is None or checkpoint is not None or model is not None:
             raise RecipeError(
-                f"{source} is a bundle, which holds no images and one checkpoint; "
-                "give --data SOURCE and --out DIR, and leave out --checkpoint"
+                f"{source} is a bundle, which holds no images, one checkpoint and its network; "
+                "give --data SOURCE and --out DIR, and leave out --checkpoint and model="
             )
         if Path(source).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
             raise RecipeError(f"--out {out} lies in the bundle, which never changes; choose another folder")
-        return _evaluate_bundle(Path(source), split, str(data), Path(out), console)
+        return _evaluate_bundle(Path(source), split, data, Path(out), console)
     if out is not None:
         raise RecipeError(f"--out {out}: a run keeps its evaluation in its own folder; leave out --out")
     run = RunFolder.open(source)
     with run.lock(), console.recorded():
         console.keep_log(run.log_path)
-        return _evaluate_run(run, split, checkpoint, data, console)
+        return _evaluate_run(run, split, checkpoint, data, model, console)
 
 
 def _evaluate_run(
-    run: RunFolder, split: str, checkpoint: str | None, data: str | Path | None, console: Console
+    run: RunFolder,
+    split: str,
+    checkpoint: str | None,
+    data: SourceRef | None,
+    model: OwnNetwork | None,
+    console: Console,
 ) -> Evaluation:
     recipe = run.recipe()
     name = run.choose_checkpoint(checkpoint)
-    section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
-    splits = load_splits(section, console.line)
+    splits = load_splits(recipe.data, console.line, data)
     check_same_data(run, splits)
     image_set = choose_split(splits, split)
     runtime = resolve_runtime(recipe.train, any_device=True)
-    network = load_network(run, name, runtime.dtype)
+    network = load_network(run, name, runtime.dtype, model)
     runtime.place(network)
     openings = run.count_test_opening() if split == "test" else int(run.data()["test_openings"])
     console.detail(f"judging checkpoint {name} on {len(image_set):,} images, device {runtime.device.type}")
@@ -95,21 +103,21 @@ def _evaluate_run(
     return evaluation
 
 
-def _evaluate_bundle(path: Path, split: str, data: str, out: Path, console: Console) -> Evaluation:
-    bundle = open_bundle(path)
+def _evaluate_bundle(path: Path, split: str, data: SourceRef, out: Path, console: Console) -> Evaluation:
+    bundle, name = open_bundle(path), source_name(data)
     recorded = bundle.recipe["data"]
-    section = DataSection.model_validate({**recorded, "source": data, "image_size": bundle.input.image_size})
-    splits = load_splits(section, console.line)
+    section = DataSection.model_validate({**recorded, "image_size": bundle.input.image_size})
+    splits = load_splits(section, console.line, data)
     if splits.class_names != bundle.class_names:
         found, known = set(splits.class_names), set(bundle.class_names)
         raise DataError(
-            f"{data} has other classes than {path} (lacks: {listed(sorted(known - found)) or 'none'}; "
+            f"{name} has other classes than {path} (lacks: {listed(sorted(known - found)) or 'none'}; "
             f"adds: {listed(sorted(found - known)) or 'none'}); rename its class folders"
         )
     image_set = choose_split(splits, split)
     if image_set.images.shape[1] != bundle.input.stored_size:
         raise DataError(
-            f"{data} holds images of {image_set.images.shape[1]} pixels, but {path} takes "
+            f"{name} holds images of {image_set.images.shape[1]} pixels, but {path} takes "
             f"{bundle.input.stored_size}; give the images in their full size"
         )
     predictor = Predictor(bundle)

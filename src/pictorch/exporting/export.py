@@ -16,12 +16,15 @@ from pictorch.bundle.bundle import (
     write_bundle,
 )
 from pictorch.bundle.onnx_model import OnnxModel
-from pictorch.datasets import Splits, load_splits
+from pictorch.datasets import SourceRef, Splits, load_splits
+from pictorch.datasets.arrays import ARRAYS
 from pictorch.exporting.golden import golden_images
 from pictorch.exporting.model_card import model_card
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.exporting.parity import check_parity
 from pictorch.metrics.interval import wilson_interval
+from pictorch.networks import OwnNetwork
+from pictorch.networks.zoo import is_own
 from pictorch.recipe import Recipe
 from pictorch.run_folder import RunFolder
 from pictorch.training.checkpoint import checkpoint_record, load_network
@@ -41,13 +44,15 @@ def export(
     *,
     checkpoint: str | None = None,
     out: str | Path | None = None,
-    data: str | Path | None = None,
+    data: SourceRef | None = None,
+    model: OwnNetwork | None = None,
     console: Console | None = None,
 ) -> Bundle:
     """Writes the bundle of a run and returns it as read back.
 
     `checkpoint` is best, last or epoch-N (best where there is one); `out` a folder or a name ending
-    in .zip (the run's own `bundle` folder); `data` where the images of the run lie now. Raises
+    in .zip (the run's own `bundle` folder); `data` where the images of the run lie now, `model` the
+    network, where training was given them in Python. Raises
     DataError for other images than the run's, GateError where ONNX and PyTorch disagree (and then
     leaves no file), CheckpointError, ResourceError, RunInUseError.
     """
@@ -61,12 +66,12 @@ def export(
         name = run_folder.choose_checkpoint(checkpoint)
         recipe = run_folder.recipe()
         splits = _splits_of(run_folder, recipe, data, progress)
-        network = ClassProbabilities(load_network(run_folder, name)).eval()
+        network = ClassProbabilities(load_network(run_folder, name, own=model)).eval()
 
         progress(f"writing the graph of checkpoint {name} as ONNX, operator set {OPSET}")
         graph = onnx_bytes(network, splits.input)
-        model = _open(graph, splits, threads=None)
-        parity = check_parity(network, model, splits)
+        onnx_model = _open(graph, splits, threads=None)
+        parity = check_parity(network, onnx_model, splits)
         progress(f"ONNX agrees with PyTorch on {parity.n:,} images ({parity.in_words()})")
 
         images = golden_images(splits.val if splits.val is not None else splits.train)
@@ -75,15 +80,14 @@ def export(
         facts = _facts(run_folder, recipe, splits, name)
         card = model_card(facts, golden_images=len(images), parity_images=parity.n)
         files = {MODEL: graph, GOLDEN: golden, CARD: card.encode()}
-        Bundle(target, facts, files).replay(model)
+        Bundle(target, facts, files).replay(onnx_model)
         return write_bundle(target, facts, files)
 
 
 def _splits_of(
-    run: RunFolder, recipe: Recipe, data: str | Path | None, progress: Callable[[str], None]
+    run: RunFolder, recipe: Recipe, data: SourceRef | None, progress: Callable[[str], None]
 ) -> Splits:
-    section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
-    splits = load_splits(section, progress)
+    splits = load_splits(recipe.data, progress, data)
     check_same_data(run, splits)
     return splits
 
@@ -109,9 +113,18 @@ def _facts(run: RunFolder, recipe: Recipe, splits: Splits, checkpoint: str) -> B
 
 
 def _portable(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as JSON, with the last part of the data's path in place of the whole."""
+    """Returns the recipe as JSON, with the last part of the data's path in place of the whole.
+
+    Names of the user's own become 'own': a bundle needs no code and tells none.
+    """
     record = recipe.model_dump(mode="json")
     record["data"]["source"] = os.path.basename(os.path.abspath(recipe.data.source))
+    if recipe.data.source == ARRAYS:
+        record["data"]["source"] = "arrays"
+    if is_own(recipe.model.name):
+        record["model"]["name"] = "own"
+    if ":" in recipe.loss.name:
+        record["loss"]["name"] = "own"
     return record
 
 

@@ -20,7 +20,11 @@ def summarize(classifier: Classifier, name: str) -> dict[str, Any]:
     """
     layers: list[dict[str, Any]] = []
 
-    def record(layer_name: str, layer: nn.Module, output: Tensor) -> None:
+    def record(layer_name: str, layer: nn.Module, output: Any) -> None:
+        while isinstance(output, tuple) and output:  # as recurrent layers give
+            output = output[0]
+        if not isinstance(output, Tensor):
+            return
         layers.append(
             {
                 "name": layer_name,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pictorch import durable
 from pictorch.errors import CheckpointError
 from pictorch.images import InputSpec
-from pictorch.networks import Classifier, build_network
+from pictorch.networks import Classifier, OwnNetwork, build_network
 from pictorch.run_folder import BEST, LAST, RunFolder
 from pictorch.training.session import Position, Session
 
@@ -91,10 +91,13 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
     return Restored(folder, complaint)
 
 
-def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.float32) -> Classifier:
+def load_network(
+    run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.float32, own: OwnNetwork | None = None
+) -> Classifier:
     """Returns the judged network of a checkpoint in evaluation mode, of `dtype`, on the CPU.
 
-    Raises CheckpointError when it is missing, damaged or of another network.
+    `own` is the network that was given in Python. Raises CheckpointError when the checkpoint is missing,
+    damaged or of another network.
     """
     try:
         folder, manifest, complaint = durable.newest_folder(run.checkpoint_path(checkpoint))
@@ -107,7 +110,7 @@ def load_network(run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.flo
     _check_schema(manifest, folder)
     data = run.data()
     spec = InputSpec.from_json(data["input"])
-    network = build_network(run.recipe().model, len(data["class_names"]), spec).to(dtype)
+    network = build_network(run.recipe().model, len(data["class_names"]), spec, own=own).to(dtype)
     _load_weights(network, _read_weights(folder / _WEIGHTS), folder)
     return network.eval()
 

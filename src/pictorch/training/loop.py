@@ -24,7 +24,7 @@ from pictorch.training.runtime import (
     validation_memory_explained,
 )
 from pictorch.training.schedules import Segment
-from pictorch.training.session import Session, build_session
+from pictorch.training.session import NOTHING_OWN, Own, Session, build_session
 from pictorch.training.signals import StopRequest, stop_requests
 from pictorch.training.tracker import EpochMetrics, Tracker
 from pictorch.training.validation import predict_logits
@@ -40,13 +40,14 @@ def fit(
     console: Console | None = None,
     started: float | None = None,
     added: Segment | None = None,
+    own: Own = NOTHING_OWN,
 ) -> FitResult:
     """Trains from where the run folder stands until its segments are done or train.max_minutes are over.
 
     `added` becomes the last segment once the checkpoint is restored. The minutes count from `started`,
-    a time of time.monotonic (None: from now). Everything is written inside the run folder. Raises
-    StoppedError after a signal, DivergedError on a loss that is not finite, ResourceError when memory
-    or disk ends; the last checkpoint stays.
+    a time of time.monotonic (None: from now). `own` holds the network and loss that were given in Python.
+    Everything is written inside the run folder. Raises StoppedError after a signal, DivergedError on a loss
+    that is not finite, ResourceError when memory or disk ends; the last checkpoint stays.
     """
     runtime = resolve_runtime(recipe.train, any_device=bool(run.checkpoints()))
     console = console or Console("quiet")
@@ -56,7 +57,7 @@ def fit(
     deadline = begun + 60 * (recipe.train.max_minutes or math.inf)
     explained = training_memory_explained(recipe.train, runtime.device, splits.input.image_size)
     with explained, runtime.applied(), stop_requests(deadline) as stop:
-        session = build_session(recipe, splits, runtime, segments)
+        session = build_session(recipe, splits, runtime, segments, own)
         restore_or_begin(session, splits, run, console)
         if added is not None:
             run.write_segments([segment.to_json() for segment in segments])

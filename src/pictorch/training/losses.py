@@ -10,15 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pictorch.recipe import LossSection
+from pictorch.training.own_loss import own_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def build_loss(section: LossSection) -> Loss:
-    """Returns the loss that a recipe names.
+def build_loss(section: LossSection, own: Loss | None = None) -> Loss:
+    """Returns the loss that a recipe names; `own` is one given in Python, for a name of the user's own.
 
     Label smoothing: Szegedy et al., "Rethinking the Inception architecture", 2015, section 7.
     """
+    if ":" in section.name or own is not None:
+        return own_loss(section.name, own)
     smoothing = section.label_smoothing
     if section.name == "cross_entropy":
         return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=smoothing)

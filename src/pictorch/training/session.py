@@ -11,7 +11,7 @@ from torch import Tensor
 from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.datasets.splits import ImageSet, Splits
 from pictorch.errors import DivergedError
-from pictorch.networks import Classifier, build_network
+from pictorch.networks import Classifier, OwnNetwork, build_network
 from pictorch.randomness import Purpose, derived_seed
 from pictorch.recipe import Recipe
 from pictorch.training.ema import WeightAverage
@@ -19,6 +19,17 @@ from pictorch.training.losses import Loss, build_loss
 from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer
 from pictorch.training.runtime import Runtime
 from pictorch.training.schedules import Segment, lr_factor
+
+
+@dataclass(frozen=True)
+class Own:
+    """What was given in Python for the names of the user's own in a recipe."""
+
+    model: OwnNetwork | None = None
+    loss: Loss | None = None
+
+
+NOTHING_OWN = Own()
 
 
 @dataclass
@@ -117,10 +128,12 @@ class Session:
         return min(reached / 4, USUAL_PEAKS[self.recipe.optimizer.name])
 
 
-def build_session(recipe: Recipe, splits: Splits, runtime: Runtime, segments: list[Segment]) -> Session:
+def build_session(
+    recipe: Recipe, splits: Splits, runtime: Runtime, segments: list[Segment], own: Own = NOTHING_OWN
+) -> Session:
     """Returns a session at its start: weights, order and draws are functions of train.seed."""
     torch.manual_seed(derived_seed(recipe.train.seed, Purpose.INITIALIZATION))
-    network = build_network(recipe.model, len(splits.class_names), splits.input)
+    network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
     mean, std = channel_statistics(splits.train)
     mean_color = np.rint(np.array(mean) * 255).astype(np.uint8)
     network.normalization.fill(
@@ -146,7 +159,7 @@ def build_session(recipe: Recipe, splits: Splits, runtime: Runtime, segments: li
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.scales_gradients),
         average=None if decay is None else WeightAverage(network, decay),
         forward=cast(Callable[[Tensor], Tensor], torch.compile(network)) if runtime.compile else network,
-        loss=build_loss(recipe.loss),
+        loss=build_loss(recipe.loss, own.loss),
         batches=batches,
         validation_set=splits.val,
         segments=segments,

@@ -4,13 +4,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from pictorch.datasets import Splits, load_splits
+from pictorch.datasets import SourceRef, Splits, load_splits
+from pictorch.datasets.arrays import ARRAYS, source_name
 from pictorch.datasets.augment import check_fits
 from pictorch.datasets.sources import SOURCES
 from pictorch.datasets.splits import describe_splits
 from pictorch.errors import DataError, RecipeError
-from pictorch.networks import build_network, name_problem
+from pictorch.networks import OwnNetwork, build_network, name_problem
 from pictorch.networks.summary import summarize
+from pictorch.plugins import object_name
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
@@ -18,15 +20,19 @@ from pictorch.run_records import epochs_planned
 from pictorch.training.console import Console, command_line
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.loop import fit
+from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
+from pictorch.training.session import Own
 
 
 def train(
     recipe: RecipeRef | None = None,
     *,
-    data: str | Path | None = None,
+    model: OwnNetwork | None = None,
+    loss: OwnLoss | None = None,
+    data: SourceRef | None = None,
     out: str | Path | None = None,
     set: Overrides = (),
     seed: int | None = None,
@@ -39,10 +45,16 @@ def train(
 
     `data`, `seed`, `device` and `epochs` stand for the recipe's data.source, train.seed,
     train.device and train.epochs; `set` holds 'section.key=value' overrides. With `resume`, only
-    `data` (where the same images lie now) and `epochs` (the new total) may be given. The result
-    names the run folder. Raises UserErrors, each with the exit code of the command line.
+    `data` (where the same images lie now), `epochs` (the new total), and what was given as objects may
+    be given. The result names the run folder.
+
+    `model` is a torch.nn.Module, of which a copy is trained from the weights that it has, or a function
+    of (num_classes, image_size) that returns one; `loss` a function of logits (N, C) and labels (N,), or
+    shares (N, C) where images are mixed, that returns their mean; `data` may be (images uint8
+    (N, H, W, 3) or grey (N, H, W), labels (N,)), with the class names third. Raises UserErrors, each with
+    the exit code of the command line.
     """
-    console, started = console or Console(), time.monotonic()
+    console, started, own = console or Console(), time.monotonic(), Own(model, loss)
     if resume is not None:
         forbidden = {"recipe": recipe, "out": out, "set": set or None, "seed": seed, "device": device}
         given = [name for name, value in forbidden.items() if value is not None]
@@ -52,26 +64,41 @@ def train(
                 f"--resume {resume} takes the run's own recipe; leave out {', '.join(unwanted)}"
             )
         with console.recorded():
-            return _resume(RunFolder.open(resume), data, epochs, console, started)
+            return _resume(RunFolder.open(resume), data, epochs, own, console, started)
     if recipe is None:
         raise RecipeError(
             "no recipe is given; name one as in `pictorch train digits` (`pictorch recipes` lists them), "
             "or give --resume RUN"
         )
-    source = None if data is None else str(data)
-    flags = {"data.source": source, "train.seed": seed, "train.device": device, "train.epochs": epochs}
+    flags = {
+        "data.source": None if data is None else source_name(data),
+        "model.name": None if model is None else object_name(model),
+        "loss.name": None if loss is None else object_name(loss),
+        "train.seed": seed,
+        "train.device": device,
+        "train.epochs": epochs,
+    }
     changes = list(set.items()) if isinstance(set, Mapping) else list(set)
     changes += [(path, value) for path, value in flags.items() if value is not None]
     with console.recorded():
-        return _start(load_recipe(recipe, changes, network_problem=name_problem), out, console, started)
+        checked = load_recipe(recipe, changes, network_problem=name_problem)
+        return _start(checked, data, out, own, console, started)
 
 
-def _start(recipe: Recipe, out: str | Path | None, console: Console, started: float) -> FitResult:
+def _start(
+    recipe: Recipe,
+    data: SourceRef | None,
+    out: str | Path | None,
+    own: Own,
+    console: Console,
+    started: float,
+) -> FitResult:
     runtime = resolve_runtime(recipe.train)
     recipe = _with_absolute_source(recipe)
-    splits = load_splits(recipe.data, console.line)
+    splits = load_splits(recipe.data, console.line, data if recipe.data.source == ARRAYS else None)
     check_fits(recipe.augment, splits.input.stored_size)
-    network = build_network(recipe.model, len(splits.class_names), splits.input)
+    network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
+    try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
         run.begin(
@@ -89,11 +116,16 @@ def _start(recipe: Recipe, out: str | Path | None, console: Console, started: fl
             console.detail(
                 f"        {field} = {choice.value} ({choice.reason}; {choice.measured or 'no auto'})"
             )
-        return fit(recipe, splits, run, console=console, started=started)
+        return fit(recipe, splits, run, console=console, started=started, own=own)
 
 
 def _resume(
-    run: RunFolder, data: str | Path | None, epochs: int | None, console: Console, started: float
+    run: RunFolder,
+    data: SourceRef | None,
+    epochs: int | None,
+    own: Own,
+    console: Console,
+    started: float,
 ) -> FitResult:
     with run.lock():
         recipe = run.recipe()
@@ -102,8 +134,7 @@ def _resume(
         if added is None and run.facts()["finished_epoch"] is not None:
             console.line(f"{run.path} is complete; --epochs N with a larger total adds to it")
             return fit_result(run)
-        section = recipe.data if data is None else recipe.data.model_copy(update={"source": str(data)})
-        splits = load_splits(section, console.line)
+        splits = load_splits(recipe.data, console.line, data)
         check_same_data(run, splits)
         environment = describe_environment(resolve_runtime(recipe.train, any_device=True))
         differences = inexactness(run.environment(), environment)
@@ -115,7 +146,7 @@ def _resume(
                 f"added epochs {added.first_epoch + 1} to {added.end_epoch}, whose rate falls from "
                 f"{ADDED_PEAK_FACTOR:g} of the peak to 0"
             )
-        return fit(recipe, splits, run, console=console, started=started, added=added)
+        return fit(recipe, splits, run, console=console, started=started, added=added, own=own)
 
 
 def check_same_data(run: RunFolder, splits: Splits) -> None:
