@@ -5,95 +5,17 @@ import re
 import subprocess
 import sys
 import time
-from base64 import b64encode
-from collections.abc import Callable
-from hashlib import sha256
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from made_run import NAMES
+from parsed_page import MakeRun, read, windows
 from pictorch.errors import CheckpointError, ResourceError
-from pictorch.metrics import most_confident_mistakes, probabilities, wilson_interval
+from pictorch.metrics import most_confident_mistakes, probabilities
 from pictorch.reporting import render_report, report
 from pictorch.run_folder import RunFolder
-
-NAMES = ("cat", "<b>dog</b>", "白鹭")
-VOID = {"meta", "link", "img", "br", "input"}
-SECTIONS = [
-    "result",
-    "curves",
-    "classes",
-    "confusion",
-    "mistakes",
-    "hits",
-    "samples",
-    "data",
-    "epochs",
-    "layers",
-    "recipe",
-    "environment",
-]
-
-MakeRun = Callable[..., RunFolder]
-
-
-class Page(HTMLParser):
-    """Parses a page, fails on unbalanced tags, and keeps its text, ids and attributes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.html = html
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"an attribute stands twice in {tag}"
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.pieces.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.pieces).split())
-
-    @property
-    def cells(self) -> list[str]:
-        return [piece.strip() for piece in self.pieces if piece.strip()]
-
-    def values(self, attribute: str) -> list[str]:
-        return [attrs[attribute] or "" for _, attrs in self.tags if attribute in attrs]
-
-
-def read(run: RunFolder) -> Page:
-    """Renders and parses; every page of every test goes through these checks."""
-    page = Page(render_report(run).read_text("utf-8"))
-    assert page.html.startswith("<!doctype html>")
-    assert [tag for tag, _ in page.tags][:2] == ["html", "head"]
-    ids = page.values("id")
-    assert [one for one in ids if one not in ("theme", "only-marked", "tip")] == SECTIONS
-    assert len(set(ids)) == len(ids)
-    for link in page.values("href"):
-        assert link == "data:," or link.removeprefix("#") in ids
-    assert all(source.startswith("data:image/") for source in page.values("src"))
-    html = page.html.replace("http://www.w3.org/2000/svg", "")  # a name that the script needs, not a place
-    assert not re.search(r"url\(|@import|https?:|nan\b|\bNone\b|Markup", html)
-    (script,) = re.findall(r"<script>(.*?)</script>", page.html, re.DOTALL)
-    assert b64encode(sha256(script.encode()).digest()).decode() in (page.values("content")[0])
-    return page
 
 
 def test_report_is_written_into_the_run(make_run: MakeRun) -> None:
@@ -223,113 +145,6 @@ def test_control_characters_do_not_reach_the_page(make_run: MakeRun) -> None:
     assert "a\N{REPLACEMENT CHARACTER}b" in page.cells
 
 
-def test_before_any_evaluation_the_best_epoch_leads(make_run: MakeRun) -> None:
-    run = make_run(splits=())
-    page = read(run)
-    low, high = wilson_interval(39, 60)
-    number = ["65.00", "%", f"95 % interval {low * 100:.2f}–{high * 100:.2f} %, n = 60"]
-    assert number in windows(page.cells, 3)
-    assert "after epoch 2, the best of 3" in page.text
-    assert "Test accuracy" not in page.text
-    assert f"Run: pictorch evaluate '{run.path}' --split test" in page.text
-    assert page.text.count(f"pictorch evaluate '{run.path}' --split val") == 4
-    assert ["Test set opened", "never"] in windows(page.cells, 2)
-
-
-def test_validation_is_shown_where_the_test_was_not_opened(make_run: MakeRun) -> None:
-    page = read(make_run(splits=("val",)))
-    assert "60 validation images, checkpoint best" in page.text
-    assert "Test accuracy" not in page.text
-
-
-def test_without_validation_and_without_a_test_part(make_run: MakeRun) -> None:
-    data = {
-        "fingerprint": "f00d",
-        "input": {},
-        "class_names": list(NAMES),
-        "counts": {"train": 1200, "val": 0, "test": 0},
-        "class_counts": {"train": [400, 400, 400], "val": [], "test": []},
-    }
-    page = read(make_run(data=data, splits=(), validated=False, overrides=("data.val_fraction=0",)))
-    assert "no test part" in page.text
-    assert "trains on all training images" in page.text
-    assert "Test set opened" not in page.text
-    assert "Validation accuracy" not in page.text
-    assert ["cat", "400", "<b>dog</b>", "400"] in windows(page.cells, 4)
-
-
-def test_an_unfinished_run_says_how_to_go_on(make_run: MakeRun) -> None:
-    run = make_run(epochs=1, finished=False)
-    page = read(run)
-    assert ["Epochs", "1 of 3"] in windows(page.cells, 2)
-    assert f"Training is not finished. Run: pictorch train --resume '{run.path}'" in page.text
-    assert "stopped early" not in page.text
-
-
-def test_a_run_that_stopped_early_is_finished(make_run: MakeRun) -> None:
-    page = read(make_run(epochs=2))
-    assert ["Epochs", "2 of 3", "stopped early"] in windows(page.cells, 3)
-    assert "not finished" not in page.text
-
-
-def test_an_added_segment_counts_as_planned(make_run: MakeRun) -> None:
-    run = make_run()
-    run.write_segments(
-        [
-            {"first_epoch": 0, "epochs": 3, "peak_factor": 1.0},
-            {"first_epoch": 3, "epochs": 2, "peak_factor": 0.1},
-        ]
-    )
-    assert "3 of 5" in read(run).cells
-
-
-def test_inside_the_first_epoch_steps_are_drawn(make_run: MakeRun) -> None:
-    run = make_run(epochs=0, splits=(), samples=False)
-    for step in (1, 2):
-        run.append_metrics(
-            {"kind": "step", "epoch": 1, "step": step, "loss": 2.5, "lr": 0.05, "gradient_norm": None}
-        )
-    page = read(run)
-    assert "single steps" in page.text
-    assert "Accuracy: not recorded yet." in page.text
-    assert "Gradient norm: not recorded" in page.text
-    assert "No epoch is finished yet." in page.text
-    assert "step" in page.cells
-
-
-def test_gradient_norms_come_from_where_there_are_more_of_them(make_run: MakeRun) -> None:
-    run = make_run(epochs=2, splits=(), samples=False)
-    assert "Gradient normlast 0.75" in read(run).text
-    (run.path / "metrics.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in run.metrics() if line["kind"] == "epoch")
-    )
-    assert "Gradient normlast 0.55" in read(run).text
-
-
-def test_a_run_with_nothing_but_its_recipe(make_run: MakeRun) -> None:
-    data = {"fingerprint": "f00d", "input": {}, "class_names": [], "counts": {}}
-    run = make_run(network={}, environment={}, data=data, epochs=0, splits=(), samples=False)
-    page = read(run)
-    for line in (
-        "No training step is recorded yet.",
-        "Nothing has been evaluated yet.",
-        "This run keeps no sample pictures",
-        "The layers were not recorded.",
-        "The environment was not recorded.",
-        "The images of each class were not counted.",
-    ):
-        assert line in page.text
-    assert ["optimizer.lr", "0.05", "required"] in windows(page.cells, 3)
-
-
-def test_a_perfect_classifier_has_no_mistakes(make_run: MakeRun) -> None:
-    run = make_run(splits=())
-    write_perfect(run)
-    page = read(run)
-    assert page.text.count("There is none: every answer is right.") == 2
-    assert "100.00" in page.cells
-
-
 @pytest.mark.parametrize(("classes", "drawn"), [(100, False), (130, True)])
 def test_many_classes_are_drawn_as_a_picture(make_run: MakeRun, classes: int, drawn: bool) -> None:
     page = read(make_run(class_names=tuple(f"class {c}" for c in range(classes))))
@@ -361,16 +176,6 @@ def test_a_large_run_stays_small_and_fast(make_run: MakeRun) -> None:
     assert size < 5_000_000
 
 
-def test_an_evaluation_that_training_has_left_behind(make_run: MakeRun) -> None:
-    run = make_run()
-    assert "Training went on" not in read(run).text
-    assert "The checkpoint, best (epoch 2 of 3), was chosen" in read(run).text
-    run.append_metrics({**run.metrics()[-1], "epoch": 4, "step": 40, "best": True})
-    page = read(run)
-    assert "Training went on: its best is newer than what is judged." in page.text
-    assert f"pictorch evaluate '{run.path}' --split test" in page.text
-
-
 def test_class_curves_are_the_recorded_scores(make_run: MakeRun) -> None:
     run = make_run(epochs=8)  # whose first scores lie below the axis
     page = read(run)
@@ -381,22 +186,6 @@ def test_class_curves_are_the_recorded_scores(make_run: MakeRun) -> None:
         for label in range(len(NAMES)):
             told = "|".join(f"{scores[key][label] * 100:.4g} %" for scores in recorded)
             assert page.values("data-y").count(told) == 1
-
-
-def test_a_run_from_before_scores_and_hits_were_kept(make_run: MakeRun) -> None:
-    run = make_run()
-    lines = [{key: value for key, value in line.items() if key != "val_classes"} for line in run.metrics()]
-    (run.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for split in ("val", "test"):
-        evaluation, arrays = run.evaluation(split), run.evaluation_arrays(split)
-        assert evaluation is not None
-        kept = ("logits", "labels", "mistakes", "mistake_images")
-        run.write_evaluation(evaluation, {name: arrays[name] for name in kept})
-    page = read(run)
-    assert "Over the epochs" not in page.text
-    assert "has kept no pictures of its hits" in page.text
-    assert "The surest mistake" in page.text
-    assert "A usual hit" not in page.text
 
 
 def test_hits_stand_with_what_came_next(make_run: MakeRun) -> None:
@@ -427,27 +216,6 @@ def test_reporting_loads_neither_torch_nor_scikit_learn(make_run: MakeRun) -> No
         [sys.executable, "-c", code, str(run.path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
-
-
-def windows(cells: list[str], length: int) -> list[list[str]]:
-    """Returns every run of `length` neighbouring texts."""
-    return [cells[start : start + length] for start in range(len(cells) - length + 1)]
-
-
-def write_perfect(run: RunFolder) -> None:
-    """Stores an evaluation in which every answer is right."""
-    from pictorch.metrics import score
-    from pictorch.run_folder import Evaluation
-
-    labels = np.arange(30) % 3
-    logits = 9 * np.eye(3, dtype=np.float32)[labels]
-    none: Any = np.zeros((0, 8, 8, 3), np.uint8)
-    run.write_evaluation(
-        Evaluation(
-            split="test", checkpoint="last", step=40, test_openings=1, **vars(score(logits, labels, NAMES))
-        ),
-        {"logits": logits, "labels": labels, "mistakes": np.zeros(0, np.int64), "mistake_images": none},
-    )
 
 
 def test_a_name_that_is_no_utf8(make_run: MakeRun) -> None:
