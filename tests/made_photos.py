@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 
@@ -25,6 +26,16 @@ def originals() -> dict[str, Image.Image]:
             "portrait": image.convert("RGB"),
             "寺庙": Image.fromarray(temple),
         }
+
+
+def squares(count: int, side: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Returns square crops of the photographs as uint8 (count, side, side, 3), of many scales."""
+    random, photographs = np.random.default_rng(seed), list(originals().values())
+    crops = []
+    for number in range(count):
+        crop = _crop(photographs[number % len(photographs)], random)
+        crops.append(np.asarray(ImageOps.fit(crop, (side, side))))
+    return np.stack(crops)
 
 
 def write_photos(root: Path, *, train: int = 40, test: int = 15, seed: int = 0) -> Path:

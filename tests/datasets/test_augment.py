@@ -1,4 +1,4 @@
-"""Flip, crop and cutout of whole batches against one image at a time in plain NumPy."""
+"""Augmentation of whole batches: exact copies against plain NumPy, draws, and images by themselves."""
 
 import itertools
 from typing import Any
@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pictorch.datasets import geometry
 from pictorch.datasets.augment import Draws, augment, check_fits, draw
+from pictorch.datasets.policies import draw_policy, policy_matrices
 from pictorch.errors import RecipeError
+from pictorch.randomness import Purpose, reals, words
 from pictorch.recipe import AugmentSection
 
 Image = NDArray[np.uint8]
@@ -199,3 +202,186 @@ def test_what_does_not_fit_the_images_is_refused_together() -> None:
         "augment.crop_padding: 8 needs images larger than 8 pixels; try `--set augment.crop_padding=1`",
         "augment.cutout: 9 is more than the image's 8 pixels; try `--set augment.cutout=2`",
     )
+
+
+EVERYTHING = AugmentSection(
+    flip="random",
+    crop_padding=3,
+    resized_crop=0.4,
+    rotation=25,
+    policy="rand_augment",
+    policy_operations=4,
+    policy_magnitude=20,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    cutout=4,
+    erasing=0.5,
+)
+fields_alone = st.one_of(
+    st.builds(AugmentSection, resized_crop=st.floats(0.01, 1)),
+    st.builds(AugmentSection, rotation=st.floats(0, 180)),
+    st.builds(AugmentSection, brightness=st.floats(0, 1), contrast=st.floats(0, 1)),
+    st.builds(AugmentSection, saturation=st.floats(0, 1), hue=st.floats(0, 0.5)),
+    st.just(AugmentSection(policy="trivial_augment")),
+    st.builds(AugmentSection, policy=st.just("rand_augment"), policy_magnitude=st.integers(0, 30)),
+    st.builds(AugmentSection, erasing=st.floats(0, 1)),
+    st.just(EVERYTHING),
+)
+
+
+@given(fields_alone, st.integers(4, 40), st.integers(0, 2**63 - 1), st.integers(1, 9))
+@settings(deadline=None, max_examples=12)
+def test_an_image_does_not_depend_on_the_others_of_its_batch(
+    section: AugmentSection, side: int, seed: int, count: int
+) -> None:
+    images = made_images(count, side)
+    draws = drawn(section, side, np.arange(count) * 1000, seed=seed, epoch=3)
+    together = changed(images, draws, section)
+    assert together.shape == images.shape
+    np.testing.assert_array_equal(changed(images, draws, section), together)
+    for row in range(count):
+        alone = drawn(section, side, [row * 1000], seed=seed, epoch=3)
+        np.testing.assert_array_equal(changed(images[row : row + 1], alone, section)[0], together[row])
+
+
+def test_threads_change_no_pixel_of_large_images() -> None:
+    images = made_images(2, 240)
+    draws = drawn(EVERYTHING, 240, np.arange(2))
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found += [changed(images, draws, EVERYTHING), changed(images[:1], draws.rows(0, 1), EVERYTHING)]
+    finally:
+        torch.set_num_threads(threads)
+    for other in found:
+        np.testing.assert_array_equal(other, found[0][: len(other)])
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5])
+def test_the_smallest_images_take_everything(side: int) -> None:
+    section = EVERYTHING.model_copy(update={"crop_padding": 0, "cutout": 1})
+    check_fits(section, side)
+    found = changed(made_images(60, side), drawn(section, side, np.arange(60)), section)
+    assert found.shape == (60, side, side, 3)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        AugmentSection(resized_crop=1.0),
+        AugmentSection(policy="rand_augment", policy_magnitude=5, erasing=0.3, rotation=5),
+        EVERYTHING,
+    ],
+)
+def test_the_input_is_left_alone_by_every_change(section: AugmentSection) -> None:
+    images = made_images(40, 16)
+    before = images.copy()
+    found = changed(images, drawn(section, 16, np.arange(40)), section)
+    np.testing.assert_array_equal(images, before)
+    assert np.array_equal(found, images) == (section.resized_crop == 1.0)
+
+
+def test_geometry_of_crop_rotation_and_policy_is_one_matrix() -> None:
+    section = AugmentSection(resized_crop=0.4, rotation=25, policy="rand_augment", policy_operations=3)
+    draws, samples = drawn(section, 16, np.arange(50)), np.arange(50)
+    words_of = {purpose: words(0, purpose, samples) for purpose in (Purpose.RESIZED_CROP, Purpose.ROTATION)}
+    crops = geometry.resized_crops(words_of[Purpose.RESIZED_CROP], 0.4)
+    turns = geometry.rotations(reals(words_of[Purpose.ROTATION][:, 0], -25, 25))
+    operations, amounts = draw_policy(section, 16, seed=0, epoch=0, samples=samples)
+    expected = geometry.composed(geometry.composed(crops, turns), policy_matrices(operations, amounts, 16))
+    assert draws.sources is not None
+    np.testing.assert_allclose(draws.sources.numpy(), expected, atol=1e-6)
+
+
+def test_angles_and_jitters_are_even() -> None:
+    section = AugmentSection(rotation=30, brightness=0.2, contrast=0.4, saturation=1.0, hue=0.1)
+    draws = drawn(section, 8, np.arange(20_000))
+    assert draws.sources is not None
+    assert draws.jitter is not None
+    angles = np.degrees(np.arctan2(draws.sources[:, 1, 0].numpy(), draws.sources[:, 0, 0].numpy()))
+    factors = draws.jitter.numpy().T
+    for values, low, high in zip(
+        (angles, *factors), (-30, 0.8, 0.6, 0, -0.1), (30, 1.2, 1.4, 2, 0.1), strict=True
+    ):
+        assert low <= values.min() < values.max() <= high
+        assert np.abs(np.histogram(values, 20, (low, high))[0] - 1000).max() < 5 * 1000**0.5
+    assert np.abs(np.corrcoef(np.stack((angles, *factors))) - np.eye(5)).max() < 5 / 20_000**0.5
+
+
+def test_erased_rectangles() -> None:
+    side, section = 64, AugmentSection(erasing=0.25)
+    draws = drawn(section, side, np.arange(20_000))
+    assert draws.erased is not None
+    first, end = draws.erased.numpy().transpose(1, 0, 2)
+    assert (first >= 0).all()
+    assert (end <= side).all()
+    size = (end - first)[(end > first).all(1)]
+    assert abs(len(size) - 5000) < 5 * 3750**0.5
+    area, ratio = size.prod(1) / side**2, size[:, 0] / size[:, 1]
+    assert area.min() > 0.015
+    assert area.max() < 0.34
+    assert np.abs(np.histogram(area, 10, (0.02, 0.33))[0] - len(size) / 10).max() < 5 * 500**0.5
+    assert 0.25 < ratio.min() < 0.35
+    assert 2.9 < ratio.max() < 3.8
+    assert abs(np.log(ratio).mean()) < 0.05
+    for axis in range(2):
+        room = side - size[:, axis]
+        place = (first[(end > first).all(1), axis] / np.maximum(room, 1))[room > 0]
+        assert abs(place.mean() - 0.5) < 5 * (1 / 12 / len(size)) ** 0.5
+
+    images = made_images(6, side)
+    rows = drawn(AugmentSection(erasing=1.0), side, np.arange(6))
+    found = changed(images, rows, AugmentSection(erasing=1.0))
+    assert rows.erased is not None
+    for image, (start, stop) in zip(images, rows.erased.tolist(), strict=True):
+        image[start[0] : stop[0], start[1] : stop[1]] = MEAN_COLOR
+    np.testing.assert_array_equal(found, images)
+
+
+def test_what_lies_beyond_the_image_has_the_mean_colour() -> None:
+    section = AugmentSection(rotation=180)
+    draws = Draws(
+        torch.zeros(1, dtype=torch.bool),
+        torch.zeros(1, 2, dtype=torch.int64),
+        torch.zeros(1, 2, dtype=torch.int64),
+        sources=torch.from_numpy(geometry.rotations(np.array([45.0]))).float(),
+        is_moved=np.array([True]),
+    )
+    found = changed(made_images(1, 16), draws, section)
+    for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        np.testing.assert_array_equal(found[0, y, x], MEAN_COLOR)
+
+
+def test_one_field_does_not_change_the_draws_of_another() -> None:
+    together = drawn(EVERYTHING, 16, np.arange(100))
+    for name, field in {"jitter": "hue", "erased": "erasing", "operations": "policy"}.items():
+        keys = {field, "policy_operations", "policy_magnitude"}
+        alone = drawn(AugmentSection.model_validate(EVERYTHING.model_dump(include=keys)), 16, np.arange(100))
+        mine, other = (np.asarray(getattr(draws, name)) for draws in (alone, together))
+        np.testing.assert_array_equal(*((mine, other) if name != "jitter" else (mine[:, 3], other[:, 3])))
+
+
+def test_seed_epoch_and_sample_decide_the_draws_of_every_field() -> None:
+    def parts(seed: int, epoch: int, samples: Any) -> list[NDArray[Any]]:
+        found = vars(drawn(EVERYTHING, 32, samples, seed=seed, epoch=epoch))
+        return [np.asarray(value) for value in found.values()]
+
+    once = parts(5, 9, [7, 3, 12_345])
+    for part, alone in zip(once, parts(5, 9, [12_345]), strict=True):
+        np.testing.assert_array_equal(part[2:], alone)
+    samples = np.arange(40)
+    for other in (parts(6, 9, samples), parts(5, 10, samples), parts(5, 9, samples + 1000)):
+        for name, before, after in zip(
+            vars(drawn(EVERYTHING, 32, [0])), parts(5, 9, samples), other, strict=True
+        ):
+            assert name == "is_moved" or not np.array_equal(before, after), name
+
+
+def test_rows_of_every_draw() -> None:
+    draws = drawn(EVERYTHING, 16, np.arange(10))
+    for name, value in vars(draws.rows(1, 8, 3)).items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(getattr(draws, name))[[1, 4, 7]])

@@ -13,12 +13,14 @@ from torch import Tensor
 from pictorch.datasets import ImageSet
 from pictorch.datasets.augment import augment, draw
 from pictorch.datasets.batches import TrainingBatches, channel_statistics, evaluation_batches
+from pictorch.datasets.mixing import draw_mix, mixed
 from pictorch.errors import RecipeError
 from pictorch.recipe import AugmentSection
 
 CPU = torch.device("cpu")
 MEAN_COLOR = np.array([9, 8, 7], np.uint8)
 PLAIN = AugmentSection()
+MIXED = AugmentSection(flip="random", policy="trivial_augment", erasing=0.5, mixup=0.4, cutmix=1.0)
 FULL = AugmentSection(flip="alternating", crop_padding=2, cutout=3)
 
 
@@ -121,6 +123,48 @@ def test_the_ranks_together_have_the_batch_of_one_process(batch_size: int, world
     for rank in range(world):
         part = batches(chosen, FULL, batch_size=batch_size).batch(1, step, rank, world)
         assert equal(part, (images[rank::world], labels[rank::world]))
+
+
+def mixed_batches(batch_size: int = 8) -> TrainingBatches:
+    chosen = image_set(60)
+    classes = ImageSet(chosen.images, chosen.labels % 5, chosen.indices)
+    return TrainingBatches(
+        classes, MIXED, seed=2, batch_size=batch_size, num_classes=5, mean_color=MEAN_COLOR, device=CPU
+    )
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 7, 12])
+def test_the_ranks_together_have_the_mixed_batch_of_one_process(batch_size: int, world: int) -> None:
+    for step in (0, 1, 4):
+        images, targets = mixed_batches(batch_size).batch(3, step)
+        assert (images.shape, images.dtype) == ((batch_size, 6, 6, 3), torch.uint8)
+        assert (targets.shape, targets.dtype) == ((batch_size, 5), torch.float32)
+        torch.testing.assert_close(targets.sum(1), torch.ones(batch_size))
+        for rank in range(world):
+            part = mixed_batches(batch_size).batch(3, step, rank, world)
+            assert equal(part, (images[rank::world], targets[rank::world]))
+
+
+def test_a_mixed_batch_is_the_batch_mixed_by_the_step_of_the_whole_training() -> None:
+    made = mixed_batches(12)
+    assert made.steps_per_epoch == 5
+    chosen = image_set(60)
+    plain = TrainingBatches(
+        ImageSet(chosen.images, chosen.labels % 5, chosen.indices),
+        MIXED.model_copy(update={"mixup": 0.0, "cutmix": 0.0}),
+        seed=2,
+        batch_size=12,
+        num_classes=5,
+        mean_color=MEAN_COLOR,
+        device=CPU,
+    )
+    boxes = set()
+    for epoch, step in ((0, 0), (0, 4), (1, 0), (2, 3), (7, 1)):
+        mix = draw_mix(MIXED, 6, seed=2, step=5 * epoch + step)
+        boxes.add(mix.box is None)
+        assert equal(made.batch(epoch, step), mixed(*plain.batch(epoch, step), mix, 5))
+    assert boxes == {True, False}
 
 
 def test_pictures_do_not_depend_on_the_batch_size() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pictorch import cli
 from pictorch.datasets import load_splits
 from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.errors import RecipeError
+from pictorch.recipe import AugmentSection
 from pictorch.recipe_files import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +119,50 @@ def test_augmented_images_are_those_of_training(tmp_path: Path) -> None:
     ]
     assert shown.count((True, True)) == 6
     assert (True, False) not in shown
+
+
+def tiles(path: str) -> np.ndarray:
+    """Returns the images of augmented.png that are 16 pixels large, uint8 (column, row, 16, 16, 3)."""
+    sheet, left = picture(path), []
+    for x in range(45, sheet.shape[1]):
+        column = sheet[110 : 110 + 96, x].astype(int)
+        if (column < 250).mean() > 0.5 and (not left or x >= left[-1] + 104):
+            left.append(x)
+    assert len(left) == 6
+    return np.stack(
+        [[sheet[y : y + 96 : 6, x : x + 96 : 6] for y in range(110, 110 + 6 * 104, 104)] for x in left]
+    )
+
+
+def test_mixed_images_are_shown(tmp_path: Path) -> None:
+    import torch
+
+    from pictorch.datasets.mixing import draw_mix, mixed
+
+    root = write_classes(tmp_path / "x", {"a": 6, "b": 6}, side=16)
+    changes: dict[str, Any] = {"data.source": str(root), "data.image_size": None, "augment.crop_padding": 0}
+    changes |= {"augment.policy": "trivial_augment", "augment.erasing": 0.5}
+    found = {}
+    for name, more in {"plain": {}, "mixed": {"augment.mixup": 1.0, "augment.cutmix": 1.0}}.items():
+        recipe = load_recipe("folder-small", changes | more)
+        result = pictorch.data_show(root, recipe=recipe, out=tmp_path / name)
+        found[name] = tiles(result.pictures["augmented"])
+    np.testing.assert_array_equal(found["mixed"][0], found["plain"][0])
+    for epoch in range(5):
+        mix = draw_mix(recipe.augment, 16, seed=recipe.train.seed, step=epoch)
+        plain = torch.from_numpy(found["plain"][epoch + 1])
+        expected, _ = mixed(plain, torch.zeros(6, dtype=torch.int64), mix, 2)
+        np.testing.assert_array_equal(found["mixed"][epoch + 1], expected.numpy())
+
+
+def test_what_a_recipe_does_is_said_above_its_images() -> None:
+    from pictorch.datasets.show import described
+
+    section = AugmentSection(flip="random", crop_padding=4, hue=0.1)
+    assert described(section) == "flip random, crop padding 4 (reflect), hue 0.1"
+    section = AugmentSection(policy="rand_augment", mixup=1.0, resized_crop=0.3)
+    assert described(section) == "resized crop 0.3, policy rand_augment (2 of strength 9), mixup 1"
+    assert described(AugmentSection()) == "no augmentation"
 
 
 def test_shapes_and_table_of_mixed_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

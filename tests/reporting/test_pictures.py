@@ -4,8 +4,10 @@ import io
 from base64 import b64decode
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from parsed_page import MakeRun, read
 from pictorch.reporting.pictures import data_uri, matrix_picture
 
 
@@ -36,3 +38,13 @@ def test_a_matrix_picture_is_blue_where_right_and_orange_where_wrong() -> None:
     assert pixels[0, 0].tolist() == [32, 80, 200]
     assert pixels[1, 2].tolist() == [196, 78, 20]
     assert pixels[2].tolist() == [[255] * 3] * 3
+
+
+@pytest.mark.parametrize("field", ["mixup", "cutmix"])
+def test_samples_are_said_to_be_those_before_mixing(make_run: MakeRun, field: str) -> None:
+    said = "right as training sees it once, with the recipe's augmentation"
+    assert (
+        f"{said}, before it is mixed with another image."
+        in read(make_run(name="mixed", overrides=(f"augment.{field}=0.2",))).text
+    )
+    assert f"{said}." in read(make_run(name="plain")).text

@@ -90,10 +90,20 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("float64", 1), ("bf16", 1), ("bf16", 2)])
+@pytest.mark.parametrize(
+    ("precision", "threads", "augment"),
+    [
+        ("float32", 1, {}),
+        ("float64", 1, {}),
+        ("bf16", 1, {}),
+        ("bf16", 2, {}),
+        ("float32", 1, {"policy": "trivial_augment", "erasing": 0.5, "mixup": 0.2, "cutmix": 1.0}),
+    ],
+)
 def test_stopped_at_any_step_and_resumed(
-    busy_recipe: dict[str, Any], tmp_path: Path, precision: str, threads: int
+    busy_recipe: dict[str, Any], tmp_path: Path, precision: str, threads: int, augment: dict[str, Any]
 ) -> None:
+    busy_recipe["augment"] |= augment
     busy_recipe["train"] |= {"epochs": 2, "precision": precision, "threads": threads}
     train(busy_recipe, out="whole", console=QUIET)
     for steps in (1, 13, 20, 27):

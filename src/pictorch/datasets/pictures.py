@@ -122,9 +122,10 @@ class _Sheet:
         )  # fmt: skip
 
     def title(self, title: str, subtitle: str) -> None:
-        """Writes the two lines at the head of the sheet."""
+        """Writes the two lines at the head of the sheet, the second cut to its width."""
         self.text(title, _MARGIN, _MARGIN + 10, size=12, weight="bold")
-        self.text(subtitle, _MARGIN, _MARGIN + 38, size=7.5, color=_MUTED)
+        room = self._canvas.shape[1] - 2 * _MARGIN
+        self.text(self._lettering(subtitle, 7.5, room), _MARGIN, _MARGIN + 38, size=7.5, color=_MUTED)
 
     def png(self) -> bytes:
         """Returns the sheet as the bytes of a PNG file."""

@@ -12,6 +12,7 @@ from pictorch import durable, notebook
 from pictorch.datasets.augment import augment, check_fits, draw
 from pictorch.datasets.contents import Contents, LineConsole, Pictures, Pixels, progress_of
 from pictorch.datasets.decoding import all_labels, part_counts
+from pictorch.datasets.mixing import draw_mix, mixed, mixes
 from pictorch.datasets.sources import SOURCES, find_source, fitting_recipe
 from pictorch.datasets.splits import Splits, divide
 from pictorch.datasets.store import Store
@@ -19,13 +20,14 @@ from pictorch.datasets.survey import Channels, PartSurvey, Survey, channels_of, 
 from pictorch.errors import RecipeError
 from pictorch.images import decode_image, fit_pixels, shown
 from pictorch.randomness import Purpose, permutation
-from pictorch.recipe import Recipe
+from pictorch.recipe import AugmentSection, Recipe
 from pictorch.recipe_files import RecipeRef, load_recipe
 
 _ROWS, _COLUMNS = 12, 8  # of samples; more classes get one image each
 _MOST_CLASSES = 60
 _AUGMENTED_ROWS, _EPOCHS = 6, 5
 _SAMPLE_SIDE = 128
+_DETAILS = {"crop_fill", "policy_operations", "policy_magnitude"}
 _SIDE_OF_MIXED = 64  # where neither recipe nor images give one size
 
 
@@ -214,7 +216,7 @@ def _draw(
         "augmented": draw_augmented(
             _augmented(contents, facts, splits, recipe, names),
             f"{title} under {recipe.name}",
-            f"{side} x {side} pixels · {_described(recipe)}",
+            f"{side} x {side} pixels · {described(recipe.augment)}",
             lettering,
         ),
     }
@@ -230,11 +232,16 @@ def _draw(
     return {name: str(path) for name, path in paths.items()}, notes
 
 
-def _described(recipe: Recipe) -> str:
-    section = recipe.augment
-    parts = [f"flip {section.flip}"] if section.flip != "none" else []
-    parts += [f"crop padding {section.crop_padding} ({section.crop_fill})"] if section.crop_padding else []
-    parts += [f"cutout {section.cutout}"] if section.cutout else []
+def described(section: AugmentSection) -> str:
+    """Returns what an augmentation does, in a line for people."""
+    details = {"crop_padding": f" ({section.crop_fill})"}
+    if section.policy == "rand_augment":
+        details["policy"] = f" ({section.policy_operations} of strength {section.policy_magnitude})"
+    parts = [
+        f"{name.replace('_', ' ')} {str(value).removesuffix('.0')}{details.get(name, '')}"
+        for name, value in section.model_dump(exclude=_DETAILS).items()
+        if value != AugmentSection.model_fields[name].default
+    ]
     return ", ".join(parts) or "no augmentation"
 
 
@@ -268,8 +275,11 @@ def _samples(
 def _augmented(
     contents: Contents, facts: Survey, splits: Splits, recipe: Recipe, names: list[str]
 ) -> list[tuple[str, list[Pixels]]]:
-    """Returns training images as stored and as the first epochs have them, with the draws of training."""
-    part, side = contents.parts["train"], splits.input.stored_size
+    """Returns training images as stored and as the first epochs have them, with the draws of training.
+
+    Where the recipe mixes images, each is mixed with the next row; in training with any other.
+    """
+    section, part, side = recipe.augment, contents.parts["train"], splits.input.stored_size
     usable = _usable(contents, facts, splits)
     order = permutation(0, Purpose.SAMPLES, len(usable)).tolist()
     firsts: dict[int, list[int]] = {}
@@ -283,15 +293,14 @@ def _augmented(
     # Of whole images, so that none need be decoded again; training's own is of what is stored.
     mean_color = np.rint(np.array(_training_channels(facts, splits).mean) * 255).astype(np.uint8)
     device, samples = torch.device("cpu"), np.array(chosen, np.int64)
-    epochs = [
-        augment(
-            torch.from_numpy(stored),
-            draw(recipe.augment, side, seed=recipe.train.seed, epoch=epoch, samples=samples, device=device),
-            recipe.augment,
-            torch.from_numpy(mean_color),
-        ).numpy()
-        for epoch in range(_EPOCHS)
-    ]
+    epochs = []
+    for epoch in range(_EPOCHS):
+        draws = draw(section, side, seed=recipe.train.seed, epoch=epoch, samples=samples, device=device)
+        images = augment(torch.from_numpy(stored), draws, section, torch.from_numpy(mean_color))
+        if mixes(section):
+            mix = draw_mix(section, side, seed=recipe.train.seed, step=epoch)
+            images, _ = mixed(images, torch.from_numpy(part.labels[samples]), mix, len(names))
+        epochs.append(images.numpy())
     return [
         (names[part.labels[row]], [stored[place], *(images[place] for images in epochs)])
         for place, row in enumerate(chosen)

@@ -126,8 +126,12 @@ def render_samples(records: Records) -> Markup:
         )
         for stored, changed, name in zip(samples["images"], samples["augmented"], names, strict=True)
     ]
+    section = records.recipe.augment
+    later = ", before it is mixed with another image" if section.mixup or section.cutmix else ""
     return group(
-        element("p", "Left as stored, right as training sees it once, with the recipe's augmentation."),
+        element(
+            "p", f"Left as stored, right as training sees it once, with the recipe's augmentation{later}."
+        ),
         element("div", *figures, class_="pictures pairs"),
     )
 
