@@ -95,13 +95,33 @@ def test_object_arrays_and_lying_shapes_are_refused() -> None:
         load_arrays(lying, "x")
 
 
+def test_a_shape_of_other_things_is_not_multiplied() -> None:
+    whole = pickle.dumps({"data": noise(3, 3)}, 5)
+    assert whole[149:154] == b"bK\x03K\x03"
+    with pytest.raises(DataError, match="shape is no numbers"):
+        load_arrays(whole[:149] + b"J" + whole[150:], "x")
+
+
 def test_anything_but_a_dict_is_refused() -> None:
     with pytest.raises(DataError, match="no dict"):
         load_arrays(pickle.dumps([1, 2]), "x")
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (b"\x80\x02}r\xff\xff\xff\x0f.", "place 268,435,455 of the memo"),
+        (b"\x80\x02}p268435455\n.", "place 268,435,455 of the memo"),
+        (b"\x80\x05\x96\x00\x00\x00\x80\x00\x00\x00\x00.", "expected 2147483648 bytes in a bytearray8"),
+    ],
+)
+def test_no_memory_is_taken_for_what_is_not_there(changed: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        load_arrays(changed, "x")
+
+
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_damaged_pickles_give_data_errors_only(data: st.DataObject) -> None:
     whole = python2_pickle({b"data": noise(3, 3)[..., 0], b"labels": [1, 2, 3]})
     length = data.draw(st.integers(0, len(whole) - 1))

@@ -7,6 +7,7 @@ module, which only keep what the pickle says; every other global is refused by i
 import io
 import math
 import pickle
+import pickletools
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ def load_arrays(data: bytes, name: str) -> dict[str, Any]:
     pickle, for one that holds anything else than a dict, and for any global but NumPy's own.
     """
     try:
+        _check_sizes(data)
         record = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         if not isinstance(record, dict):
             raise DataError("the pickle holds no dict")
@@ -100,10 +102,19 @@ def load_arrays(data: bytes, name: str) -> dict[str, Any]:
         raise DataError(f"{name}: damaged or truncated pickle of {len(data):,} bytes ({reason})") from None
 
 
+def _check_sizes(data: bytes) -> None:
+    """Raises where the unpickler would take memory for bytes or places in its memo that are not there."""
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > number:
+            raise pickle.UnpicklingError(f"place {argument:,} of the memo after {number:,} steps")
+
+
 def _array(data: Any, dtype: Any, shape: Any, order: str) -> NDArray[Any]:
     if not isinstance(dtype, _DtypeRecord) or not isinstance(data, bytes | bytearray):
         raise pickle.UnpicklingError("an array that is not plain numbers")
     kind = dtype.dtype()
+    if not all(isinstance(length, int) for length in shape):  # a tuple times a number takes memory
+        raise pickle.UnpicklingError("an array whose shape is no numbers")
     if math.prod(shape) * kind.itemsize != len(data):
         raise pickle.UnpicklingError(f"{len(data)} bytes for an array of shape {shape}")
     return np.frombuffer(bytes(data), kind).reshape(shape, order="F" if order == "F" else "C")
