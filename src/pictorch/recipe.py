@@ -187,8 +187,8 @@ class OptimizerSection(Section):
     lr: float = Field(gt=0, description="peak learning rate; the schedule multiplies it")
     muon_lr: float = Field(0.02, gt=0, description="peak learning rate of the filters (muon)")
     muon_weight_decay: float = Field(0.05, ge=0, description="decoupled decay of the filters (muon)")
-    momentum: Fraction = Field(0.9, description="momentum (sgd)")
-    nesterov: bool = Field(True, description="Nesterov's form of momentum (sgd)")
+    momentum: Fraction = Field(0.9, description="momentum (sgd, muon)")
+    nesterov: bool = Field(True, description="Nesterov's form of momentum (sgd, muon)")
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = Field(
         (0.9, 0.999), description="decay of the running first and second moments (adam, adamw)"
     )

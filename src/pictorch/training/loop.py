@@ -17,6 +17,7 @@ from pictorch.recipe import Recipe
 from pictorch.run_folder import BEST, LAST, RunFolder
 from pictorch.training.checkpoint import restore, save_checkpoint
 from pictorch.training.console import Console
+from pictorch.training.losses import sum_of_absolute_weights
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import (
     resolve_runtime,
@@ -114,6 +115,7 @@ def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRe
     saved_at = time.monotonic()
     minutes = session.recipe.train.save_every_minutes
     session.network.train()
+    session.freezing.apply(session.position.epoch)
     while session.position.step_in_epoch < session.batches.steps_per_epoch:
         record = tracker.wants_record(session)
         gradient_norm = train_step(session, measure_norm=record)
@@ -138,8 +140,8 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
     """Does one optimiser step on one batch; returns the gradient's norm where it was measured."""
     position, recipe, device = session.position, session.recipe, session.runtime.device
     step, accumulate = session.step, recipe.train.accumulate
-    for group in session.optimizer.param_groups:
-        group["lr"] = session.learning_rate(step)
+    for group, peak in zip(session.optimizer.param_groups, session.peak_rates, strict=True):
+        group["lr"] = peak * session.rate_factor(step)
     images, labels = session.batches.batch(position.epoch, position.step_in_epoch)
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for micro_batch, (part_images, part_labels) in enumerate(parts):
@@ -148,8 +150,10 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
             logits = session.forward(part_images)
         logits = logits.to(session.runtime.dtype)
         loss = session.loss(logits, part_labels) * (len(part_labels) / len(labels))
-        session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         session.losses[position.step_in_epoch] += loss.detach()
+        if recipe.loss.l1 and micro_batch == 0:  # once a step, and not in the loss that is recorded
+            loss = loss + recipe.loss.l1 * sum_of_absolute_weights(session.network)
+        session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         likeliest = part_labels if part_labels.ndim == 1 else part_labels.argmax(1)
         session.correct += (logits.detach().argmax(1) == likeliest).sum()
     gradient_norm = limit_gradient(session, measure_norm)
@@ -217,6 +221,7 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
         gradient_norm=session.gradient_norm,
         best=note_best(session, val_loss, val_accuracy),
     )
+    note_plateau(session, val_loss)
     position.epoch, position.step_in_epoch = position.epoch + 1, 0
     refresh_patience(session)
     session.start_epoch()
@@ -236,6 +241,24 @@ def note_best(session: Session, val_loss: float | None, val_accuracy: float | No
         position.best_accuracy, position.best_loss = val_accuracy, val_loss
     position.epochs_since_best = 0 if best else position.epochs_since_best + 1
     return best
+
+
+def note_plateau(session: Session, val_loss: float | None) -> None:
+    """Lets the rate of the schedule plateau fall after this epoch where validation asks for it.
+
+    As torch's ReduceLROnPlateau, without a threshold; the epochs of the warm-up do not count.
+    """
+    position, schedule = session.position, session.recipe.schedule
+    warmup_epochs = schedule.warmup_fraction * session.segments[0].epochs
+    if schedule.name != "plateau" or val_loss is None or position.epoch + 1 <= warmup_epochs:
+        return
+    if position.lowest_loss is None or val_loss < position.lowest_loss:
+        position.lowest_loss, position.epochs_since_lowest = val_loss, 0
+        return
+    position.epochs_since_lowest += 1
+    if position.epochs_since_lowest == schedule.plateau_epochs:
+        position.epochs_since_lowest = 0
+        position.rate_falls = (*position.rate_falls, position.epoch + 1)
 
 
 def refresh_patience(session: Session) -> None:

@@ -1,7 +1,7 @@
-"""The learning rate as a pure function of the step, so that there is nothing to save."""
+"""The learning rate as a function of the step, and for plateau of the epochs after which it fell."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,10 +30,17 @@ class Segment:
         return asdict(self)
 
 
-def lr_factor(section: ScheduleSection, segments: list[Segment], step: int, steps_per_epoch: int) -> float:
+def lr_factor(
+    section: ScheduleSection,
+    segments: list[Segment],
+    step: int,
+    steps_per_epoch: int,
+    falls: Sequence[int] = (),
+) -> float:
     """Returns what the peak learning rate is multiplied by at a step, counted from 0.
 
     The first segment follows the recipe; an added one falls in a line from a tenth of the peak to 0.
+    `falls` are the epochs after which validation lowered the rate of plateau.
     """
     epoch = step / steps_per_epoch
     segment = next(s for s in reversed(segments) if s.first_epoch <= epoch)
@@ -43,6 +50,8 @@ def lr_factor(section: ScheduleSection, segments: list[Segment], step: int, step
     warmup_epochs = section.warmup_fraction * segment.epochs
     if epoch_inside < warmup_epochs and section.name != "one_cycle":
         return section.warmup_start + (1 - section.warmup_start) * epoch_inside / warmup_epochs
+    if section.name == "plateau":
+        return float(section.step_factor ** sum(fall <= epoch for fall in falls))
     return SHAPES[section.name](section, epoch_inside, segment.epochs)
 
 

@@ -15,7 +15,8 @@ from pictorch.networks import Classifier, OwnNetwork, build_network
 from pictorch.randomness import Purpose, derived_seed
 from pictorch.recipe import Recipe
 from pictorch.training.ema import WeightAverage
-from pictorch.training.losses import Loss, build_loss
+from pictorch.training.freezing import Freezing
+from pictorch.training.losses import Loss, build_loss, class_weights
 from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer
 from pictorch.training.runtime import Runtime
 from pictorch.training.schedules import Segment, lr_factor
@@ -41,6 +42,10 @@ class Position:
     best_accuracy: float | None = None
     best_loss: float | None = None
     epochs_since_best: int = 0
+    # Of the schedule plateau: the epochs after which the rate fell, and what the next fall depends on.
+    rate_falls: tuple[int, ...] = ()
+    lowest_loss: float | None = None
+    epochs_since_lowest: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Returns the position as a checkpoint keeps it."""
@@ -51,13 +56,16 @@ class Position:
 class Session:
     """A network in training with all that moves it. `losses` and `correct` belong to this epoch.
 
-    `gradient_norm` is the last one that was measured; every epoch ends with one.
+    `peak_rates` has what the schedule multiplies for each group of the optimiser. `gradient_norm` is the
+    last one that was measured; every epoch ends with one.
     """
 
     recipe: Recipe
     runtime: Runtime
     network: Classifier
     optimizer: torch.optim.Optimizer
+    peak_rates: tuple[float, ...]
+    freezing: Freezing
     scaler: torch.amp.GradScaler
     average: WeightAverage | None
     forward: Callable[[Tensor], Tensor]
@@ -88,10 +96,14 @@ class Session:
         assert isinstance(self.average.network, Classifier)
         return self.average.network
 
+    def rate_factor(self, step: int) -> float:
+        """Returns what the peak rates are multiplied by at a step, counted from 0."""
+        per_epoch, falls = self.batches.steps_per_epoch, self.position.rate_falls
+        return lr_factor(self.recipe.schedule, self.segments, step, per_epoch, falls)
+
     def learning_rate(self, step: int) -> float:
-        """Returns the learning rate of a step, counted from 0."""
-        factor = lr_factor(self.recipe.schedule, self.segments, step, self.batches.steps_per_epoch)
-        return self.recipe.optimizer.lr * factor
+        """Returns the learning rate of a step, counted from 0: the one that is recorded and shown."""
+        return self.recipe.optimizer.lr * self.rate_factor(step)
 
     def start_epoch(self) -> None:
         """Empties the sums of the epoch."""
@@ -151,18 +163,36 @@ def build_session(
         device=runtime.device,
     )
     decay = recipe.train.ema_decay
+    optimizer = build_optimizer(recipe.optimizer, network.network)
+    weights = _class_weights(recipe, splits)
     return Session(
         recipe=recipe,
         runtime=runtime,
         network=network,
-        optimizer=build_optimizer(recipe.optimizer, network),
+        optimizer=optimizer,
+        peak_rates=tuple(group["lr"] for group in optimizer.param_groups),
+        freezing=Freezing(recipe.train, network.network),
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.scales_gradients),
         average=None if decay is None else WeightAverage(network, decay),
         forward=cast(Callable[[Tensor], Tensor], torch.compile(network)) if runtime.compile else network,
-        loss=build_loss(recipe.loss, own.loss),
+        loss=build_loss(
+            recipe.loss, own.loss, None if weights is None else weights.to(runtime.device, runtime.dtype)
+        ),
         batches=batches,
         validation_set=splits.val,
         segments=segments,
         losses=torch.zeros(batches.steps_per_epoch, dtype=runtime.dtype, device=runtime.device),
         correct=torch.zeros((), dtype=torch.int64, device=runtime.device),
     )
+
+
+def check_parts(recipe: Recipe, splits: Splits, network: Classifier) -> None:
+    """Raises RecipeError where the loss does not fit the classes, or freezing or optimiser the network."""
+    _class_weights(recipe, splits)
+    Freezing(recipe.train, network.network)
+    build_optimizer(recipe.optimizer, network.network)
+
+
+def _class_weights(recipe: Recipe, splits: Splits) -> Tensor | None:
+    labels = splits.train.labels[splits.train.indices]
+    return class_weights(recipe.loss, labels, splits.class_names)

@@ -24,7 +24,7 @@ from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
-from pictorch.training.session import Own
+from pictorch.training.session import Own, check_parts
 
 
 def train(
@@ -99,6 +99,7 @@ def _start(
     check_fits(recipe.augment, splits.input.stored_size)
     network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
     try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
+    check_parts(recipe, splits, network)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
         run.begin(

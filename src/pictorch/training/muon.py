@@ -1,0 +1,79 @@
+"""Muon: the momentum of a convolution's filters is made an orthogonal matrix before it moves them.
+
+K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ParameterList = list[nn.Parameter]
+
+_ITERATIONS = 5
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+class Muon(torch.optim.SGD):
+    """SGD with momentum whose groups with `filters` hold weights of ndim > 1 that move by Muon.
+
+    In them `weight_decay` is decoupled, and a step uses up the gradient. A filter bank (out, in, k, k)
+    counts as one matrix (out, in * k * k).
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, nesterov: bool) -> None:
+        super().__init__(groups, lr, momentum=momentum, nesterov=nesterov, fused=True)
+        self._step_supports_amp_scaling = False  # fp16's scaler divides the gradients before the step
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Moves the filters that have a gradient, then the rest as SGD does."""
+        for group in self.param_groups:
+            if group.get("filters"):
+                for filters in _of_equal_shape(group["params"]):
+                    self._move(filters, group)
+        super().step()
+
+    def _move(self, filters: ParameterList, group: dict[str, Any]) -> None:
+        momentum, lr, directions = group["momentum"], group["lr"], []
+        for parameter in filters:
+            assert parameter.grad is not None
+            state = self.state[parameter]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            velocity = state["momentum_buffer"].mul_(momentum).add_(parameter.grad)
+            direction = parameter.grad.add(velocity, alpha=momentum) if group["nesterov"] else velocity
+            directions.append(direction.flatten(1))
+            parameter.grad = None
+        steps = orthogonalized(torch.stack(directions))
+        rows, columns = steps.shape[1:]
+        for parameter, step in zip(filters, steps, strict=True):
+            parameter.mul_(1 - lr * group["weight_decay"])
+            parameter.sub_(step.view(parameter.shape), alpha=lr * max(1, rows / columns) ** 0.5)
+
+
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Returns (B, rows, columns) matrices with the singular vectors of the given ones and values near 1.
+
+    Five Newton-Schulz iterations of an odd polynomial bring the singular values to between 0.68 and 1.14.
+    On CUDA they are done in bf16; on a CPU the filters of small networks are as fast in float32.
+    """
+    a, b, c = _COEFFICIENTS
+    x = matrices.bfloat16() if matrices.is_cuda and matrices.dtype == torch.float32 else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    is_tall = x.shape[1] > x.shape[2]
+    if is_tall:
+        x = x.mT
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if is_tall else x).to(matrices.dtype)
+
+
+def _of_equal_shape(parameters: ParameterList) -> list[ParameterList]:
+    """Returns those that have a gradient, so together that one product does the work of several."""
+    together: dict[tuple[int, ...], ParameterList] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            together.setdefault(tuple(parameter.shape), []).append(parameter)
+    return list(together.values())
