@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from pictorch.bundle.onnx_guard import check_onnx
+from pictorch.bundle.onnx_guard import check_onnx, float_weights
 from pictorch.errors import CheckpointError
 from tiny_bundle import tiny_model
 
@@ -125,3 +125,31 @@ def test_cut_off_model_is_refused_or_harmless(length):
 @given(st.binary(max_size=300))
 def test_any_bytes_end_in_an_answer(data):
     assert "\n" not in answer(data)
+
+
+def test_float_weights_are_those_of_the_onnx_package():
+    model = tiny_model()
+    for name, shape in (("scalar", ()), ("empty", (0, 3)), ("kernel", (2, 3, 5, 5))):
+        array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    expected = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    found = float_weights(model.SerializeToString(), "model.onnx")
+    assert found.keys() == expected.keys() - {"axes"}, "integers are no weights"
+    for name, array in found.items():
+        assert array.dtype == np.float32
+        assert array.shape == expected[name].shape
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_weights_of_a_refused_model_are_not_read():
+    model = tiny_model()
+    external(model.graph.initializer[0])
+    with pytest.raises(CheckpointError, match="external data"):
+        float_weights(model.SerializeToString(), "model.onnx")
+
+
+def test_weights_of_another_size_than_they_say_are_refused():
+    model = tiny_model()
+    model.graph.initializer[0].dims.append(2)
+    with pytest.raises(CheckpointError, match=r"model\.onnx is not an ONNX model"):
+        float_weights(model.SerializeToString(), "model.onnx")

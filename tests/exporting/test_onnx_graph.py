@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from pictorch.bundle.agreement import compare
+from pictorch.bundle.onnx_guard import float_weights
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.images import InputSpec
@@ -47,15 +48,19 @@ def graph():
         for name in sorted(NETWORKS)
     ],
 )
-def test_every_network_answers_as_pytorch_does_with_enlargement(name):
+def test_every_network_answers_as_pytorch_does_and_keeps_its_weights(name):
     probabilities = network(name, stored=20, image=32)
-    model = OnnxModel(onnx_bytes(probabilities, InputSpec(20, 32)), name=name, size=20, num_classes=CLASSES)
+    graph = onnx_bytes(probabilities, InputSpec(20, 32))
+    model = OnnxModel(graph, name=name, size=20, num_classes=CLASSES)
     batch = images(6, 20)
     with torch.inference_mode():
         expected = probabilities(torch.from_numpy(batch)).numpy()
     agreement = compare(expected, model.probabilities(batch))
     assert agreement.ok, agreement.in_words()
     assert np.ptp(expected, axis=0).max() > 1e-3, "the images must differ in their answers"
+    kept, state = float_weights(graph, name), probabilities.state_dict()
+    for each in [each for each in state if not each.endswith("num_batches_tracked")]:
+        np.testing.assert_array_equal(kept[each], state[each].numpy(), err_msg=each)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 17])

@@ -2,10 +2,14 @@
 
 External data names files on the reader's disk, foreign operator domains name code, sub-graphs and
 functions hold loops. The walk follows Protocol Buffers' wire format and the field numbers of
-onnx.proto, so that the base install needs no onnx package, and steps over the weights.
+onnx.proto, so that the base install needs no onnx package, and steps over the weights. The same walk
+finds the weights when somebody wants to train on them.
 """
 
 from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pictorch.bundle.source import AGAIN
 from pictorch.errors import CheckpointError
@@ -29,6 +33,8 @@ _REFUSED = {
 _NODE_DOMAIN = 7
 _KNOWN_DOMAINS = {b"", b"ai.onnx"}
 _MOST_FIELDS = 2_000_000
+_MODEL_GRAPH, _GRAPH_WEIGHTS = 7, 5
+_DIMENSIONS, _DATA_TYPE, _NAME, _RAW_DATA, _FLOAT32 = 1, 2, 8, 9, 1
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -50,6 +56,45 @@ def check_onnx(model: bytes, name: str) -> None:
             entered = _ENTERED[kind].get(field)
             if entered and isinstance(value, memoryview):
                 waiting.append((entered, value))
+
+
+def float_weights(model: bytes, name: str) -> dict[str, NDArray[np.float32]]:
+    """Returns the float32 initialisers of a graph by name, as export writes them; raises CheckpointError.
+
+    The model is checked first; `name` is what the message calls the file.
+    """
+    check_onnx(model, name)
+    weights = {}
+    for graph in _messages(memoryview(model), _MODEL_GRAPH, name):
+        for tensor in _messages(graph, _GRAPH_WEIGHTS, name):
+            weights.update(_float_tensor(tensor, name))
+    return weights
+
+
+def _messages(message: memoryview, wanted: int, name: str) -> Iterator[memoryview]:
+    for field, value in _fields(message, name):
+        if field == wanted and isinstance(value, memoryview):
+            yield value
+
+
+def _float_tensor(message: memoryview, name: str) -> dict[str, NDArray[np.float32]]:
+    """Returns a tensor of onnx.proto under its name, nothing where it holds no raw float32."""
+    shape, kept = list[int](), dict[int, int | memoryview]()
+    for field, value in _fields(message, name):
+        if field == _DIMENSIONS and isinstance(value, int):
+            shape.append(value)
+        kept[field] = value
+    raw, said = kept.get(_RAW_DATA), kept.get(_NAME)
+    if (
+        kept.get(_DATA_TYPE) != _FLOAT32
+        or not isinstance(raw, memoryview)
+        or not isinstance(said, memoryview)
+    ):
+        return {}
+    try:
+        return {bytes(said).decode(): np.frombuffer(raw, "<f4").reshape(shape)}
+    except ValueError:
+        raise _damaged(name) from None
 
 
 def _check_field(kind: str, field: int, value: int | memoryview, name: str) -> None:

@@ -5,9 +5,11 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import onnx
 import torch
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from pictorch.bundle.onnx_model import INPUT_NAME, OUTPUT_NAME
@@ -35,7 +37,9 @@ def onnx_bytes(network: ClassProbabilities, spec: InputSpec) -> bytes:
     """Returns the ONNX file of a network in evaluation mode on the CPU.
 
     Input `images` uint8 (N, stored_size, stored_size, 3), output `probabilities` float32
-    (N, num_classes), N dynamic, operator set OPSET, weights inside the file.
+    (N, num_classes), N dynamic, operator set OPSET, weights inside the file, each under its own name and
+    with its own values, so that a bundle can be trained on. What can be computed from them alone, such as
+    a batch norm folded into a convolution, ONNX Runtime computes when it loads the graph.
     """
     example = torch.zeros((_EXAMPLE_BATCH, spec.stored_size, spec.stored_size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():
@@ -49,12 +53,26 @@ def onnx_bytes(network: ClassProbabilities, spec: InputSpec) -> bytes:
             output_names=[OUTPUT_NAME],
             dynamic_shapes={INPUT_NAME: {0: torch.export.Dim("batch")}},
             verbose=False,
+            optimize=False,
         )
-    assert program is not None
+        assert program is not None
+        _simplify(program.model)
     model = program.model_proto
     _strip(model)
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized
+
+
+def _simplify(graph: Any) -> None:
+    """Computes what no weight enters, such as shapes, and removes what nothing needs."""
+    weights = set(graph.graph.initializers)
+
+    def is_free_of_weights(node: Any) -> bool | None:
+        return False if any(value.name in weights for value in node.inputs if value) else None
+
+    optimizer.inline(graph)
+    optimizer.fold_constants(graph, should_fold=is_free_of_weights)
+    optimizer.remove_unused_nodes(graph)
 
 
 def _strip(model: onnx.ModelProto) -> None:
