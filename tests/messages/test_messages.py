@@ -13,6 +13,7 @@ from messages import (
     cases_cifar10,
     cases_commands,
     cases_data,
+    cases_own,
     cases_recipe,
     cases_results,
     cases_runs,
@@ -29,6 +30,7 @@ CASES: list[Case] = [
     *cases_cifar10.CASES,
     *cases_runs.CASES,
     *cases_bundles.CASES,
+    *cases_own.CASES,
     *cases_results.CASES,
 ]
 # Sites that no case can provoke, with the reason.

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{error.filename or 'the system'} cannot be used ({error.strerror or error})"
         return _fail(args, f"{what}; check the path, its rights and the free space", 5, error)
     except Exception as error:
-        return _fail(args, _our_bug(error), 1, error)
+        message = _their_bug(error)
+        return _fail(args, message or _our_bug(error), 2 if message else 1, error)
     exit_code: int = args.exit_code
     return exit_code
 
@@ -55,6 +56,24 @@ def _our_bug(error: BaseException) -> str:
     place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     reason = " ".join(str(error).split())[:100]
     return f"a bug of pictorch ({type(error).__name__}: {reason}){place}; report it with what --debug shows"
+
+
+def _their_bug(error: BaseException) -> str | None:
+    """Returns the line for an error that a network or loss of the user's own raised while it was used.
+
+    None where the last of pictorch's frames and those below the working folder is one of pictorch's.
+    """
+    import traceback
+
+    here, installed = Path(__file__).parents[1], (sys.prefix, sys.base_prefix)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_relative_to(here):
+            return None
+        if file.is_relative_to(Path.cwd()) and not any(map(file.is_relative_to, installed)):
+            reason = " ".join(str(error).split())[:100]
+            return f"{file.name}, line {frame.lineno}: {type(error).__name__}: {reason}; mend it there"
+    return None
 
 
 def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseException) -> int:

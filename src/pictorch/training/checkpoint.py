@@ -192,6 +192,7 @@ def _load_weights(network: nn.Module, weights: dict[str, Tensor], folder: Path) 
         )
         raise CheckpointError(
             f"{folder} does not fit the run's network: {name} is {found.get(name, 'missing')}, "
-            f"expected {expected.get(name, 'nothing')}; {_ANOTHER}"
+            f"expected {expected.get(name, 'nothing')}; put back the checkpoint or the network of this run, "
+            "or train again into a new --out"
         )
     network.load_state_dict(weights)
