@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pictorch.errors import RecipeError
 from pictorch.recipe import OptimizerSection
-from pictorch.training.optimizers import build_optimizer, parameter_groups
+from pictorch.training.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
 
 LR, MOMENTUM, DECAY = 0.1, 0.9, 0.01
 
@@ -125,6 +126,81 @@ def test_all_may_decay(network: nn.Module) -> None:
     (group,) = parameter_groups(OptimizerSection(lr=LR, weight_decay=DECAY), network)
     assert group["weight_decay"] == DECAY
     assert len(group["params"]) == 6
+
+
+def rates(network: nn.Module, section: OptimizerSection) -> dict[str, tuple[float, float, bool]]:
+    """Returns rate, weight decay and whether it moves as a filter, for each parameter by name."""
+    named = {id(parameter): name for name, parameter in network.named_parameters()}
+    return {
+        named[id(parameter)]: (group["lr"], group["weight_decay"], group.get("filters", False))
+        for group in build_optimizer(section, network).param_groups
+        for parameter in group["params"]
+    }
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"muon"}))
+def test_the_backbone_has_a_rate_of_its_own(network: nn.Module, name: Any) -> None:
+    section = OptimizerSection(
+        name=name, lr=LR, weight_decay=DECAY, backbone_lr_factor=0.25, decay_norm_and_bias=False
+    )
+    expected = {
+        "0.weight": (LR / 4, DECAY, False),
+        "0.bias": (LR / 4, 0.0, False),
+        "1.weight": (LR / 4, 0.0, False),
+        "1.bias": (LR / 4, 0.0, False),
+        "3.weight": (LR, DECAY, False),
+        "3.bias": (LR, 0.0, False),
+    }
+    assert rates(network, section) == expected
+
+
+def test_muon_takes_the_filters_between_stem_and_head() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.Conv2d(4, 4, 3),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Linear(4, 8),
+        nn.Conv2d(8, 2, 1),
+    )
+    section = OptimizerSection(
+        name="muon", lr=LR, weight_decay=DECAY, muon_lr=0.5, muon_weight_decay=0.3, backbone_lr_factor=0.5
+    )
+    found = rates(network, section)
+    assert found.pop("1.weight") == (0.25, 0.3, True)
+    assert found.pop("4.weight") == found.pop("4.bias") == (LR, DECAY, False)
+    assert len(found) == 7
+    assert set(found.values()) == {(LR / 2, DECAY, False)}
+    with pytest.raises(RecipeError, match="give `--set optimizer"):
+        build_optimizer(section, nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2)))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_may_begin_to_learn_later(network: nn.Module, name: Any) -> None:
+    """What is unfrozen moves from then on as if it had begun there; what was frozen does not decay."""
+    network.insert(1, nn.Conv2d(4, 4, 1))  # type: ignore[operator]
+    section = OptimizerSection(name=name, lr=LR, weight_decay=DECAY, muon_weight_decay=DECAY)
+    optimizer = build_optimizer(section, network)
+    before = {key: value.detach().clone() for key, value in network.named_parameters()}
+    for learning in (("4.weight", "4.bias"), tuple(before)):
+        kept = {key: value.detach().clone() for key, value in network.named_parameters()}
+        for key, parameter in network.named_parameters():
+            parameter.grad = torch.ones_like(parameter) if key in learning else None
+        optimizer.step()
+        for key, parameter in network.named_parameters():
+            assert torch.equal(parameter, kept[key]) == (key not in learning), key
+    start = nn.Parameter(before["0.bias"])
+    alone = build_optimizer(
+        section.model_copy(update={"name": "sgd" if name == "muon" else name}), One(start)
+    )
+    start.grad = torch.ones_like(start)
+    alone.step()
+    torch.testing.assert_close(dict(network.named_parameters())["0.bias"], start)
+
+
+class One(nn.Module):
+    def __init__(self, parameter: nn.Parameter) -> None:
+        super().__init__()
+        self.parameter = parameter
 
 
 def test_frozen_parameters_and_empty_groups_are_left_out(network: nn.Module) -> None:

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pictorch.recipe import ScheduleSection
+from pictorch.training.loop import note_plateau
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, SHAPES, Segment, lr_factor
+from pictorch.training.session import Position
 
 STEPS_PER_EPOCH = 10
 
@@ -61,6 +64,46 @@ def test_one_cycle_is_torchs() -> None:
     section = ScheduleSection(name="one_cycle", final_factor=1 / 25 / 1e4)
     assert factors(section, first(4)) == pytest.approx(expected)
     assert factors(ScheduleSection(name="one_cycle", warmup_fraction=0.5), first(4))[20] == 1
+
+
+@given(
+    losses=st.lists(st.integers(1, 6), min_size=1, max_size=30),
+    epochs_without=st.integers(1, 4),
+    warmup_epochs=st.integers(0, 3),
+)
+def test_plateau_is_torchs(losses: list[int], epochs_without: int, warmup_epochs: int) -> None:
+    """Torch's patience counts one epoch fewer; the epochs of the warm-up are left out."""
+    epochs = len(losses) + warmup_epochs
+    section = ScheduleSection(
+        name="plateau", plateau_epochs=epochs_without, step_factor=0.5, warmup_fraction=warmup_epochs / epochs
+    )
+    recipe = SimpleNamespace(schedule=section)
+    session: Any = SimpleNamespace(position=Position(), recipe=recipe, segments=[first(epochs)])
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=epochs_without - 1, threshold=0, eps=0
+    )
+    for epoch, loss in enumerate([0.1] * warmup_epochs + [float(loss) for loss in losses]):
+        if epoch >= warmup_epochs:
+            found = lr_factor(section, session.segments, epoch * 10, 10, session.position.rate_falls)
+            assert found == optimizer.param_groups[0]["lr"]
+            optimizer.step()
+            theirs.step(loss)
+        note_plateau(session, loss)
+        session.position.epoch += 1
+
+
+def test_plateau_warms_up_and_added_epochs_fall_in_a_line() -> None:
+    section = ScheduleSection(name="plateau", warmup_fraction=0.5, warmup_start=0.2)
+    segments = [first(4), Segment(4, 2, ADDED_PEAK_FACTOR)]
+    found = [lr_factor(section, segments, step, 10, (3, 4, 5)) for step in range(60)]
+    assert found[:20] == pytest.approx([0.2 + 0.8 * step / 20 for step in range(20)])
+    assert found[20:40] == [1.0] * 10 + [0.1] * 10
+    assert found[40:] == pytest.approx([0.1 * (1 - step / 20) for step in range(20)])
+
+
+def test_every_schedule_of_the_recipe_has_a_shape() -> None:
+    assert SHAPES.keys() | {"plateau"} == set(get_args(ScheduleSection.model_fields["name"].annotation))
 
 
 def test_linear() -> None:

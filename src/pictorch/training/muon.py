@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pictorch.training.sgd import FusedSGD
+
 ParameterList = list[nn.Parameter]
 
 _ITERATIONS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-class Muon(torch.optim.SGD):
+class Muon(FusedSGD):
     """SGD with momentum whose groups with `filters` hold weights of ndim > 1 that move by Muon.
 
     In them `weight_decay` is decoupled, and a step uses up the gradient. A filter bank (out, in, k, k)
@@ -22,7 +24,7 @@ class Muon(torch.optim.SGD):
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, nesterov: bool) -> None:
-        super().__init__(groups, lr, momentum=momentum, nesterov=nesterov, fused=True)
+        super().__init__(groups, lr, momentum, nesterov)
         self._step_supports_amp_scaling = False  # fp16's scaler divides the gradients before the step
 
     @torch.no_grad()
@@ -38,11 +40,10 @@ class Muon(torch.optim.SGD):
         momentum, lr, directions = group["momentum"], group["lr"], []
         for parameter in filters:
             assert parameter.grad is not None
-            state = self.state[parameter]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(parameter)
-            velocity = state["momentum_buffer"].mul_(momentum).add_(parameter.grad)
-            direction = parameter.grad.add(velocity, alpha=momentum) if group["nesterov"] else velocity
+            direction = parameter.grad
+            if momentum:
+                velocity = self.state[parameter]["momentum_buffer"].mul_(momentum).add_(direction)
+                direction = direction.add(velocity, alpha=momentum) if group["nesterov"] else velocity
             directions.append(direction.flatten(1))
             parameter.grad = None
         steps = orthogonalized(torch.stack(directions))

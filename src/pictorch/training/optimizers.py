@@ -11,6 +11,7 @@ from pictorch.errors import RecipeError
 from pictorch.networks.ends import stem_and_head
 from pictorch.recipe import OptimizerSection
 from pictorch.training.muon import Muon
+from pictorch.training.sgd import FusedSGD
 
 ParameterGroups = list[dict[str, Any]]
 
@@ -57,8 +58,7 @@ def _filters(network: nn.Module, spared: tuple[str, str]) -> list[torch.Tensor]:
 
 def _sgd(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Optimizer:
     """Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013."""
-    nesterov = section.nesterov and section.momentum > 0
-    return torch.optim.SGD(groups, section.lr, momentum=section.momentum, nesterov=nesterov, fused=True)
+    return FusedSGD(groups, section.lr, section.momentum, section.nesterov)
 
 
 def _muon(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Optimizer:
@@ -68,7 +68,7 @@ def _muon(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Opt
             "optimizer.name: muon moves the filters of convolutions after the first one, and the network has "
             "none; give `--set optimizer.name=sgd`"
         )
-    return Muon(groups, section.lr, section.momentum, section.nesterov and section.momentum > 0)
+    return Muon(groups, section.lr, section.momentum, section.nesterov)
 
 
 def _adamw(section: OptimizerSection, groups: ParameterGroups) -> torch.optim.Optimizer:
