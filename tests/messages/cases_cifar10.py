@@ -149,6 +149,8 @@ CASES = [
     batch("batch that runs something", "posix.getcwd", pickle.dumps(Foreign(), 2)),
     batch("batch that is a list", "data_batch_1: the pickle holds no dict", python2_pickle([1])),
     batch("batch of text arrays", "array of type", pickle.dumps({"data": np.zeros(2, complex)}, 4)),
+    batch("batch with a far place", "place 268,435,455 of the memo", b"\x80\x02}p268435455\n."),
+    batch("batch of no shape", "whose shape is no numbers", lambda data: data.replace(b"J" + (3072).to_bytes(4, "little"), b"N", 1)),
     batch("batch of objects", "not plain numbers", pickle.dumps({"data": np.array([1], object)}, 4)),
     batch("batch that names the type of arrays", "a bare numpy.ndarray", b"cnumpy\nndarray\n)R."),
     batch("array that is too short", "bytes for an array of shape", lambda data: data.replace(b"J" + (3072).to_bytes(4, "little"), b"J" + (3073).to_bytes(4, "little"), 1)),
