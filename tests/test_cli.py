@@ -333,11 +333,12 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     "line",
     [
         "pictorch recipes cifar10-cnn | true",
-        "pictorch doctor | true",
-        "pictorch models lenet | true",
         "pictorch recipes >&-",
         "pictorch recipes --json >&-",
-        "pictorch models lenet 2>&-",
+        "pictorch recipes 2>&-",
+        pytest.param("pictorch doctor | true", marks=pytest.mark.slow),
+        pytest.param("pictorch models lenet | true", marks=pytest.mark.slow),
+        pytest.param("pictorch models lenet 2>&-", marks=pytest.mark.slow),
     ],
 )
 def test_a_reader_that_is_not_there_is_no_error(line: str) -> None:
@@ -353,16 +354,23 @@ def test_output_that_cannot_be_written_is_one_line(flags: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_terminal_of_plain_ascii_shows_other_characters_escaped() -> None:
-    done = shell("pictorch doctor", LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_exit_code_of_a_check_survives_a_reader_that_leaves(tmp_path: Path) -> None:
+@pytest.fixture
+def bad_photos(tmp_path: Path) -> Path:
     for name in ("a", "b"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         (tmp_path / "photos" / name / "bad.png").write_bytes(b"")
-    assert shell(f"pictorch data check {tmp_path / 'photos'} -q | true").returncode == 3
+    return tmp_path / "photos"
+
+
+def test_a_terminal_of_plain_ascii_shows_other_characters_escaped(bad_photos: Path) -> None:
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell(f"pictorch data check {bad_photos}", **ascii_only)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert r"\u2192 " in done.stdout, "the arrow before a remedy"
+
+
+def test_the_exit_code_of_a_check_survives_a_reader_that_leaves(bad_photos: Path) -> None:
+    assert shell(f"pictorch data check {bad_photos} -q | true").returncode == 3
 
 
 @pytest.mark.slow

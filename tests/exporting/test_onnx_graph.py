@@ -43,7 +43,7 @@ def graph():
     "name",
     [
         pytest.param(
-            name, marks=[pytest.mark.slow] if name not in ("simple_net", "lenet", "cifar10_cnn") else []
+            name, marks=[pytest.mark.slow] if name not in ("simple_net", "cifar10_cnn") else []
         )
         for name in sorted(NETWORKS)
     ],
