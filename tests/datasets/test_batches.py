@@ -21,6 +21,15 @@ CPU = torch.device("cpu")
 MEAN_COLOR = np.array([9, 8, 7], np.uint8)
 PLAIN = AugmentSection()
 MIXED = AugmentSection(flip="random", policy="trivial_augment", erasing=0.5, mixup=0.4, cutmix=1.0)
+BUSY = AugmentSection(
+    resized_crop=0.3,
+    rotation=9,
+    contrast=0.3,
+    hue=0.1,
+    policy="rand_augment",
+    policy_operations=5,
+    erasing=0.5,
+)
 FULL = AugmentSection(flip="alternating", crop_padding=2, cutout=3)
 
 
@@ -115,13 +124,15 @@ def test_batches_may_be_asked_for_in_any_order_and_anywhere() -> None:
         assert equal(batches(chosen, FULL, seed=3).batch(*place), in_order[place])
 
 
-@given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 2))
+@given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 2), st.sampled_from([FULL, BUSY]))
 @settings(deadline=None)
-def test_the_ranks_together_have_the_batch_of_one_process(batch_size: int, world: int, step: int) -> None:
+def test_the_ranks_together_have_the_batch_of_one_process(
+    batch_size: int, world: int, step: int, section: AugmentSection
+) -> None:
     chosen = image_set(60)
-    images, labels = batches(chosen, FULL, batch_size=batch_size).batch(1, step)
+    images, labels = batches(chosen, section, batch_size=batch_size).batch(1, step)
     for rank in range(world):
-        part = batches(chosen, FULL, batch_size=batch_size).batch(1, step, rank, world)
+        part = batches(chosen, section, batch_size=batch_size).batch(1, step, rank, world)
         assert equal(part, (images[rank::world], labels[rank::world]))
 
 

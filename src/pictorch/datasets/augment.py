@@ -209,7 +209,11 @@ def _crop(padded: Tensor, offset_yx: Tensor, side: int) -> Tensor:
 
 def _fill(images: Tensor, first_yx: Tensor, end_yx: Tensor, color: Tensor) -> Tensor:
     """Sets a rectangle of each image to one colour; it may reach beyond the image."""
-    position = torch.arange(images.shape[1], device=images.device)
+    count, side, _, channels = images.shape
+    position = torch.arange(side, device=images.device)
     inside = (position >= first_yx[..., None]) & (position < end_yx[..., None])  # (n, 2, side)
-    rectangle = inside[:, 0, :, None] & inside[:, 1, None, :]
-    return torch.where(rectangle[..., None], color, images)
+    columns = inside[:, 1].repeat_interleave(channels, dim=1)
+    stays = (~(inside[:, 0, :, None] & columns[:, None, :])).to(torch.uint8)  # (n, side, side * channels)
+    # Exact, since uint8 wraps around; torch.where on rows of three channels takes twice as long.
+    colors = color.repeat(side)
+    return ((images.reshape(count, side, side * channels) - colors) * stays + colors).view(images.shape)

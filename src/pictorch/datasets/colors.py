@@ -34,7 +34,7 @@ def as_pixels(images: Tensor) -> Tensor:
 
 def as_images(pixels: Tensor) -> Tensor:
     """Returns float pixels (n, 3, H, W) as uint8 images (n, H, W, 3)."""
-    return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return torch.stack(pixels.round().unbind(1), dim=-1).to(torch.uint8)
 
 
 def brightness(pixels: Tensor, factors: Tensor) -> Tensor:
@@ -45,7 +45,8 @@ def brightness(pixels: Tensor, factors: Tensor) -> Tensor:
 def contrast(pixels: Tensor, factors: Tensor) -> Tensor:
     """Returns pixels whose distance from the image's mean grey is multiplied; 0 is that grey."""
     levels = _gray(pixels).floor_().to(torch.int32)  # a sum of integers is the same in any order
-    mean = levels.sum(dim=(1, 2, 3), dtype=torch.int64).to(pixels.dtype) / levels[0].numel()
+    total = levels.sum(dim=(1, 2, 3), dtype=torch.int64)
+    mean = total.to(pixels.dtype) / (pixels.shape[2] * pixels.shape[3])
     return _blend(_each(mean), pixels, factors)
 
 
@@ -69,23 +70,25 @@ def sharpness(pixels: Tensor, factors: Tensor) -> Tensor:
 def hue(pixels: Tensor, turns: Tensor) -> Tensor:
     """Returns pixels whose hue in HSV is turned by a share of the circle; grey ones stay.
 
-    With the hue in sixths of the circle, each channel lies between the largest and the smallest one
-    by a trapezoid about its own hue (the closed form of HSV to RGB).
+    Each channel is the largest value up to a sixth of the circle from its own hue, the smallest from
+    a third on, and in a line between (HSV to RGB in closed form).
     """
     red, green, blue = pixels.unbind(1)
     largest = torch.maximum(torch.maximum(red, green), blue)
-    span = largest - torch.minimum(torch.minimum(red, green), blue)
+    smallest = torch.minimum(torch.minimum(red, green), blue)
+    span = largest - smallest
     unit = span.clamp(min=1e-6)
     angle = torch.where(
         largest == red,
         (green - blue) / unit,
         torch.where(largest == green, (blue - red) / unit + 2, (red - green) / unit + 4),
     )
-    angle += 6 * turns[:, None, None]
+    circle = angle / 6 + turns[:, None, None]
     channels = []
-    for offset in (5, 3, 1):
-        distance = (angle + offset).remainder_(6)
-        channels.append(largest - span * torch.minimum(distance, 4 - distance).clamp_(0, 1))
+    for own in (0, 1 / 3, 2 / 3):
+        distance = circle - own
+        distance -= distance.round()
+        channels.append(smallest + span * (2 - 6 * distance.abs_()).clamp_(0, 1))
     return torch.stack(channels, 1)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pictorch.datasets.colors import as_images
 from pictorch.randomness import UintArray, reals
 
 Matrices = NDArray[np.float64]
@@ -77,9 +78,9 @@ def resample(images: Tensor, sources: Tensor, fill: Tensor) -> Tensor:
     centres = (2 * torch.arange(side, device=images.device) + 1) / side - 1
     rows = sources[:, :, None, None]  # (n, 2, 1, 1, 3)
     places = rows[..., 0] * centres + rows[..., 1] * centres[:, None] + rows[..., 2]  # (n, 2, side, side)
-    is_inside = (places.abs() <= 1).all(1)
+    is_inside = (places.abs().amax(1, keepdim=True) <= 1).to(torch.float32)
     pixels = images.permute(0, 3, 1, 2).to(torch.float32)
     grid = places.permute(0, 2, 3, 1)
     read = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    found = read.permute(0, 2, 3, 1).round_().to(torch.uint8)
-    return torch.where(is_inside[..., None], found, fill)
+    color = fill[:, None, None].to(torch.float32)
+    return as_images((read - color).mul_(is_inside).add_(color))
