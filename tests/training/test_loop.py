@@ -12,6 +12,9 @@ import torch
 
 from pictorch import durable
 from pictorch.errors import DivergedError, ResourceError
+from pictorch.images import InputSpec
+from pictorch.networks import build_network
+from pictorch.recipe import ModelSection
 from pictorch.run_folder import RunFolder
 from pictorch.training import loop
 from pictorch.training.console import Console
@@ -72,6 +75,46 @@ def test_one_step_is_plain_pytorch(plain_recipe: dict[str, Any], monkeypatch: py
     monkeypatch.setattr(loop, "train_step", by_hand)
     train(plain_recipe, out="run", console=QUIET)
     assert len(taken) == 22
+
+
+def test_penalty_and_class_weights_do_not_depend_on_the_parts(plain_recipe: dict[str, Any]) -> None:
+    plain_recipe |= {"loss": {"class_weights": {"3": 5.0}, "l1": 0.1}}
+    plain_recipe["train"] |= {"batch_size": 600, "epochs": 2}
+    train(plain_recipe, out="whole", console=QUIET)
+    train(plain_recipe, out="parts", set={"train.accumulate": 5}, console=QUIET)
+    for whole, parts in zip(epochs_of("whole"), epochs_of("parts"), strict=True):
+        assert parts["train_loss"] == pytest.approx(whole["train_loss"], abs=1e-12)
+        assert parts["gradient_norm"] == pytest.approx(whole["gradient_norm"], abs=1e-9)
+
+
+def test_l1_pulls_every_weight_and_is_not_in_the_recorded_loss(plain_recipe: dict[str, Any]) -> None:
+    """So strong that it outweighs the loss: the gradient of each weight is then about 1000."""
+    plain_recipe["train"] |= {"batch_size": 2000, "accumulate": 2}
+    train(plain_recipe, out="without", console=QUIET)
+    train(plain_recipe, out="with", set={"loss.l1": 1000.0}, console=QUIET)
+    (without,), (pulled,) = epochs_of("without"), epochs_of("with")
+    assert pulled["train_loss"] == without["train_loss"], "of one step"
+    network = build_network(ModelSection(name="simple_net"), 10, InputSpec(stored_size=8, image_size=8))
+    weights = sum(p.numel() for p in network.parameters() if p.ndim > 1)
+    assert pulled["gradient_norm"] == pytest.approx(1000 * weights**0.5, rel=1e-3)
+
+
+def test_each_group_has_its_own_peak(plain_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = loop.train_step
+
+    def train_step(session: Any, **options: Any) -> Any:
+        norm = real(session, **options)
+        seen.append([group["lr"] for group in session.optimizer.param_groups])
+        return norm
+
+    monkeypatch.setattr(loop, "train_step", train_step)
+    plain_recipe["optimizer"] |= {"name": "muon", "lr": 0.1, "muon_lr": 0.02, "backbone_lr_factor": 0.5}
+    plain_recipe["schedule"] = {"name": "multi_step", "milestones": [1], "step_factor": 0.1}
+    plain_recipe["train"] |= {"batch_size": 2000, "epochs": 2}
+    train(plain_recipe, out="run", console=QUIET)
+    assert seen == [pytest.approx([0.01, 0.1, 0.05]), pytest.approx([0.001, 0.01, 0.005])]
+    assert [line["lr"] for line in epochs_of("run")] == pytest.approx([0.1, 0.01])
 
 
 def test_gradient_is_clipped(plain_recipe: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from pictorch.errors import CheckpointError, DataError, RecipeError, RunInUseErr
 from pictorch.run_folder import RunFolder
 from pictorch.training import loop
 from pictorch.training.console import Console
+from pictorch.training.session import Position
 from pictorch.training.start import train
 from run_bytes import differing, files_of
-
-QUIET = Console("quiet")
+from stopped_run import PLATEAU, QUIET, change_state, dropped, stop_after, stopped_copy
 
 # The child kills itself at the end of a step: as hard as `kill -9`, and always at the same place.
 _KILLED_CHILD = """
@@ -37,31 +36,6 @@ def train_step(session, **options):
 loop.train_step = train_step
 sys.exit(cli.main(arguments))
 """
-
-
-def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a SIGTERM arrive during the given step of the process."""
-    real, done = loop.train_step, 0
-
-    def train_step(session: Any, **options: Any) -> Any:
-        nonlocal done
-        done += 1
-        if done == steps:
-            signal.raise_signal(signal.SIGTERM)
-        return real(session, **options)
-
-    monkeypatch.setattr(loop, "train_step", train_step)
-
-
-def stopped_copy(recipe: dict[str, Any], out: Path, steps: int) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(steps, patch)
-        with pytest.raises(StoppedError) as stop:
-            train(recipe, out=out, console=QUIET)
-    assert stop.value.exit_code == 143
-    assert f"step {steps}" in str(stop.value)
-    assert f"`pictorch train --resume {out}`" in str(stop.value)
-    return out
 
 
 @pytest.mark.slow
@@ -112,49 +86,12 @@ def test_stopped_at_any_step_and_resumed(
         assert differing(tmp_path / "whole", run) == [], steps
 
 
-def change_state(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
-    """Rewrites the last checkpoint, manifest and all, after `change(state, weights)`."""
-    from safetensors.torch import load_file, save_file
-
-    last = run / "checkpoints" / "last"
-    manifest = durable.read_manifest(last)
-    state = torch.load(last / "state.pt", weights_only=True)
-    weights = load_file(last / "model.safetensors")
-    change(state, weights)
-    with durable.new_folder(last, manifest) as folder:
-        torch.save(state, folder / "state.pt")
-        save_file(weights, folder / "model.safetensors")
-
-
-def dropped(what: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
-    """A change that puts one saved item back to what a new training would have."""
-
-    def change(state: dict[str, Any], weights: dict[str, Any]) -> None:
-        group, _, key = what.partition(".")
-        if group == "model":
-            for tensor in weights.values():
-                tensor.zero_()
-        elif group == "weights":
-            state["weights"] = {name: tensor.clone() for name, tensor in weights.items()}
-        elif group in ("losses", "correct"):
-            state[group].zero_()
-        elif group == "optimizer":
-            for values in state["optimizer"]["state"].values():
-                values[key].zero_()
-        elif group == "position":
-            state["position"][key] = None if key.startswith(("best", "gradient")) else 0
-        else:
-            state[group] = 0
-
-    return change
-
-
 def mark_best(state: dict[str, Any], weights: dict[str, Any]) -> None:
     """A choice that no later epoch can beat, so that losing it is seen."""
     state["position"] |= {"best_accuracy": 1.0, "best_loss": 0.0, "epochs_since_best": 1}
 
 
-SAVED_ITEMS = [
+SAVED_ITEMS = [  # and those of plateau: test_resume_options.py
     "model",
     "weights",
     "losses",
@@ -178,7 +115,7 @@ def test_every_saved_item_is_needed(busy_recipe: dict[str, Any], tmp_path: Path)
     stopped = stopped_copy(busy_recipe, tmp_path / "stopped", 37)
     saved = torch.load(stopped / "checkpoints/last/state.pt", weights_only=True)
     items = {name for name in saved if name not in ("position", "optimizer", "scaler")} | {"model"}
-    items |= {f"position.{name}" for name in saved["position"]}
+    items |= {f"position.{name}" for name in Position().to_json() if name not in PLATEAU}
     items |= {f"optimizer.{name}" for name in saved["optimizer"]["state"][0]}
     assert items == set(SAVED_ITEMS)
 
