@@ -297,6 +297,23 @@ def test_geometry_of_crop_rotation_and_policy_is_one_matrix() -> None:
     np.testing.assert_allclose(draws.sources.numpy(), expected, atol=1e-6)
 
 
+def test_images_are_read_at_their_matrix_and_the_others_stay() -> None:
+    section = AugmentSection(policy="trivial_augment")
+    images, draws = made_images(80, 16), drawn(section, 16, np.arange(80))
+    assert draws.sources is not None
+    assert draws.is_moved is not None
+    assert draws.operations is not None
+    geometric = np.isin(draws.operations[:, 0], range(1, 6))
+    assert draws.is_moved[geometric].mean() > 0.9
+    assert not draws.is_moved[~geometric].any()
+    moved = geometry.resample(torch.from_numpy(images), draws.sources, torch.from_numpy(MEAN_COLOR)).numpy()
+    found = changed(images, draws, section)
+    np.testing.assert_array_equal(found[geometric], moved[geometric])
+    still = draws.operations[:, 0] == 0
+    assert still.sum() > 1
+    np.testing.assert_array_equal(found[still], images[still])
+
+
 def test_angles_and_jitters_are_even() -> None:
     section = AugmentSection(rotation=30, brightness=0.2, contrast=0.4, saturation=1.0, hue=0.1)
     draws = drawn(section, 8, np.arange(20_000))
@@ -328,6 +345,8 @@ def test_erased_rectangles() -> None:
     assert 0.25 < ratio.min() < 0.35
     assert 2.9 < ratio.max() < 3.8
     assert abs(np.log(ratio).mean()) < 0.05
+    shapes = np.stack((area, np.log(ratio), *first[(end > first).all(1)].T - (side - size.T) / 2))
+    assert np.abs(np.corrcoef(shapes) - np.eye(4)).max() < 5 / len(size) ** 0.5
     for axis in range(2):
         room = side - size[:, axis]
         place = (first[(end > first).all(1), axis] / np.maximum(room, 1))[room > 0]

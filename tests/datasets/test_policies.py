@@ -56,6 +56,8 @@ def test_trivial_augment_draws_operation_strength_and_sign_evenly() -> None:
             assert expected.sum() == pytest.approx(found)
             assert (np.abs(counts - expected) < 5 * expected**0.5).all()
         if 1 <= number <= 9:
+            strong = drawn[drawn != 0]
+            assert abs(np.corrcoef(np.abs(strong), strong < 0)[0, 1]) < 5 / found**0.5
             assert abs((drawn < 0).sum() - (drawn > 0).sum()) < 5 * found**0.5
         else:
             assert (drawn >= 0).all()
