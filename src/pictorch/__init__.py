@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from pictorch.recipe_files import recipes as recipes
     from pictorch.reporting.report import report as report
     from pictorch.run_list import runs as runs
+    from pictorch.training.convert import convert as convert
     from pictorch.training.start import train as train
     from pictorch.walkthrough import demo as demo
 
 _HOMES = {
+    "convert": "pictorch.training.convert",
     "data_check": "pictorch.datasets.check",
     "data_show": "pictorch.datasets.show",
     "demo": "pictorch.walkthrough",

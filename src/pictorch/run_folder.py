@@ -23,7 +23,7 @@ from pictorch.recipe_files import dump_recipe, load_recipe
 from pictorch.run_records import npz_bytes, read_json, read_lines, read_npz
 
 SCHEMA = 1
-BEST, LAST = "best", "last"
+BEST, LAST, WEIGHTS = "best", "last", "model.safetensors"
 
 # What a start that was killed before run.json leaves behind; run.lock comes first.
 _BEGUN = {"run.lock", "recipe.yaml", "environment.json", "data.json"}
@@ -209,18 +209,19 @@ class RunFolder:
         environment: dict[str, Any],
         data: dict[str, Any],
         segments: list[dict[str, Any]],
+        weights: dict[str, Any] | None = None,
     ) -> None:
         """Writes what a run starts with; run.json comes last and makes the folder a run."""
         durable.write_bytes(self._file("recipe.yaml"), dump_recipe(recipe).encode())
         self.write_environment(environment)
         durable.write_json(self._file("data.json"), {"schema": SCHEMA, **data, "test_openings": 0})
         facts = {"schema": SCHEMA, "recipe": recipe.name, "command": command, "network": network}
-        facts |= {"segments": segments, "finished_epoch": None, "stopped_by": None}
+        facts |= {"segments": segments, "finished_epoch": None, "stopped_by": None, "weights": weights}
         durable.write_json(self._file("run.json"), facts)
 
     def facts(self) -> dict[str, Any]:
         """Returns run.json: schema, recipe (its name), command, network (layer table), segments,
-        finished_epoch, stopped_by.
+        finished_epoch, stopped_by, weights (those it began with, None for drawn ones).
         """
         return read_json(self._file("run.json"))
 

@@ -31,7 +31,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("lr", "accuracy", "seconds", "train_seconds", "images_per_second"), _NUMBER),
     **dict.fromkeys(("loss", "train_loss", "train_accuracy"), _NUMBER),
     **dict.fromkeys(("val_loss", "val_accuracy", "gradient_norm"), _MAYBE),
-    "val_classes": (dict, type(None)),
+    **dict.fromkeys(("val_classes", "weights"), (dict, type(None))),
     "best": (bool,),
 }
 

@@ -100,7 +100,7 @@ def _overview(verbs: dict[str, argparse.ArgumentParser]) -> str:
 _GROUPS = {"data": "look at images before anything is trained on them"}
 _WORK = {
     "look at the images": ("data show", "data check"),
-    "train": ("demo", "recipes", "models", "train", "runs"),
+    "train": ("demo", "recipes", "models", "train", "convert", "runs"),
     "judge": ("evaluate", "report"),
     "ship": ("export", "verify", "predict"),
     "this machine": ("doctor",),

@@ -1,4 +1,4 @@
-"""The commands that make a run: demo and train."""
+"""The commands that make a run: demo, train and convert."""
 
 import argparse
 import shlex
@@ -8,7 +8,7 @@ from pictorch.cli.parser import AddVerb
 
 
 def add(verb: AddVerb) -> None:
-    """Adds demo and train."""
+    """Adds demo, train and convert."""
     demo = verb("demo", _demo, "train, evaluate, export and predict handwritten digits in a minute")
     demo.add_argument("--out", metavar="DIR", help="run folder (default: runs/digits-NNN)")
 
@@ -32,6 +32,20 @@ def add(verb: AddVerb) -> None:
         help="passes over the images (train.epochs); with --resume the new total",
     )
     train.add_argument("--resume", metavar="RUN", help="go on with this run instead of a new one")
+
+    convert = verb("convert", _convert, "make a run of weights trained elsewhere")
+    convert.add_argument("file", metavar="FILE", help="a .pth or .safetensors file, a run or a bundle")
+    convert.add_argument("--model", required=True, metavar="NAME", help="the network that the weights are of")
+    convert.add_argument("--data", metavar="SOURCE", help="images of its classes (default: the recipe's)")
+    convert.add_argument(
+        "--recipe",
+        metavar="RECIPE",
+        help="says how images were normalised (default: that of the tutorial with this network)",
+    )
+    convert.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a field of the recipe"
+    )
+    convert.add_argument("--out", metavar="DIR", help="run folder (default: runs/RECIPE-NNN)")
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -64,6 +78,25 @@ def _train(args: argparse.Namespace) -> None:
         return print_next({f"train --resume {run}": ""})
     split = " --split test" if RunFolder.open(result.run).data()["counts"]["test"] else ""
     return print_next({f"evaluate {run}{split}": "", f"export {run}": ""})
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from pictorch.training.convert import convert
+
+    result = convert(
+        args.file,
+        model=args.model,
+        data=args.data,
+        recipe=args.recipe,
+        set=args.set,
+        out=args.out,
+        console=console_of(args),
+    )
+    if args.json:
+        return print_json(result.to_json())
+    run = shlex.quote(result.run)
+    print(f"{result.in_words()}\nall of {result.weights} fits {result.network}; kept in {result.run}")
+    return print_next({f"evaluate {run} --split test": "", f"report {run}": "", f"export {run}": ""})
 
 
 def _demo(args: argparse.Namespace) -> None:

@@ -113,12 +113,14 @@ def _facts(run: RunFolder, recipe: Recipe, splits: Splits, checkpoint: str) -> B
 
 
 def _portable(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as JSON, with the last part of the data's path in place of the whole.
+    """Returns the recipe as JSON, with the last part of each path in place of the whole.
 
     Names of the user's own become 'own': a bundle needs no code and tells none.
     """
     record = recipe.model_dump(mode="json")
     record["data"]["source"] = os.path.basename(os.path.abspath(recipe.data.source))
+    if recipe.model.weights is not None:
+        record["model"]["weights"] = os.path.basename(recipe.model.weights)
     if recipe.data.source == ARRAYS:
         record["data"]["source"] = "arrays"
     if is_own(recipe.model.name):

@@ -1,5 +1,7 @@
 """The networks of the CIFAR-10 tutorials, with the tutorials' own parameter names."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,6 +51,9 @@ class SimpleNet(nn.Module):
 
 class SmallBnCnn(nn.Module):
     """Two narrow convolutions with batch norm, three linear layers: 81,346 parameters at 32x32 pixels."""
+
+    # What the tutorial's text calls the layers, in place of its notebook.
+    other_names: ClassVar = {"fc1": "linear1", "fc2": "linear2", "fc3": "out"}
 
     def __init__(self, num_classes: int, image_size: int) -> None:
         super().__init__()

@@ -39,14 +39,17 @@ _TUTORIALS_NAMES = {
 _ZOOS = ("torchvision", "timm")
 
 
-def name_problem(name: str) -> str | None:
-    """Returns the line that refuses a network's name, None where there is such a network."""
+def name_problem(name: str, *, flag: str = "--set model.name=") -> str | None:
+    """Returns the line that refuses a network's name, None where there is such a network.
+
+    `flag` is how the user names the network, for the remedy.
+    """
     zoo, colon, _ = name.partition(":")
     if name in NETWORKS or (colon and zoo in _ZOOS) or is_own(name):
         return None
     if name in _TUTORIALS_NAMES:
         ours = _TUTORIALS_NAMES[name]
-        return f"model.name: the tutorials' {name} is {ours} here; give `--set model.name={ours}`"
+        return f"model.name: the tutorials' {name} is {ours} here; give `{flag}{ours}`"
     known = [*NETWORKS, "torchvision:NAME", "timm:NAME", "package.module:function"]
     return f"model.name: {unknown('network', name, known)}"
 

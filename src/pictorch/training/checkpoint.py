@@ -20,11 +20,11 @@ from pictorch import durable
 from pictorch.errors import CheckpointError
 from pictorch.images import InputSpec
 from pictorch.networks import Classifier, OwnNetwork, build_network
-from pictorch.run_folder import BEST, LAST, RunFolder
+from pictorch.run_folder import BEST, LAST, WEIGHTS, RunFolder
 from pictorch.training.session import Position, Session
 
 SCHEMA = 1
-_WEIGHTS, _STATE = "model.safetensors", "state.pt"
+_STATE = "state.pt"
 _ANOTHER = "put back the one that this run made, or train again into a new --out"
 
 
@@ -56,7 +56,7 @@ def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[s
         run.checkpoint_path(name), manifest, keep_previous=name in (BEST, LAST)
     ) as folder:
         # Python writes the bytes, so that a full disk is an OSError and not one of each library's own.
-        (folder / _WEIGHTS).write_bytes(save(_contiguous(session.judged_network)))
+        (folder / WEIGHTS).write_bytes(save(_contiguous(session.judged_network)))
         buffer = io.BytesIO()
         torch.save(state, buffer)
         (folder / _STATE).write_bytes(buffer.getvalue())
@@ -76,7 +76,7 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
     if complaint is not None and run.checkpoint_path(LAST).exists():
         durable.set_aside(run.checkpoint_path(LAST))
     state = _read_state(folder / _STATE)
-    _load_weights(session.judged_network, _read_weights(folder / _WEIGHTS), folder)
+    _load_weights(session.judged_network, _read_weights(folder / WEIGHTS), folder)
     if session.average is not None:
         _load_weights(session.network, state["weights"], folder)
     session.optimizer.load_state_dict(state["optimizer"])
@@ -111,7 +111,7 @@ def load_network(
     data = run.data()
     spec = InputSpec.from_json(data["input"])
     network = build_network(run.recipe().model, len(data["class_names"]), spec, own=own).to(dtype)
-    _load_weights(network, _read_weights(folder / _WEIGHTS), folder)
+    _load_weights(network, _read_weights(folder / WEIGHTS), folder)
     return network.eval()
 
 

@@ -17,6 +17,7 @@ from pictorch.recipe import Recipe
 from pictorch.run_folder import BEST, LAST, RunFolder
 from pictorch.training.checkpoint import restore, save_checkpoint
 from pictorch.training.console import Console
+from pictorch.training.first_weights import take_weights
 from pictorch.training.losses import sum_of_absolute_weights
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import (
@@ -75,10 +76,14 @@ def fit(
 
 
 def restore_or_begin(session: Session, splits: Splits, run: RunFolder, console: Console) -> None:
-    """Puts the session where the run's newest whole checkpoint is, or keeps samples of a new run."""
+    """Puts the session where the run's newest whole checkpoint is.
+
+    A new run takes the weights that its recipe names, and keeps samples of its images.
+    """
     restored = restore(session, run)
     if restored is None:
         run.cut_back(0, 0)  # a start that was killed before its first checkpoint may have left lines
+        take_weights(session, splits.class_names, run, console.line)
         write_samples(session, splits, run)
     else:
         if restored.complaint is not None:
@@ -292,6 +297,8 @@ def is_finished(session: Session) -> bool:
 
 def finish(session: Session, run: RunFolder, console: Console) -> None:
     """Records that the training is done; the `best` before the best has served its purpose."""
+    if not run.checkpoints():  # of no epochs: weights from elsewhere that were made a run
+        save_checkpoint(session, run, LAST, {"epoch": session.position.epoch})
     run.write_finished(session.position.epoch)
     durable.remove_folder(durable.previous_of(run.checkpoint_path(BEST)))
     early = session.position.epoch < session.epochs_planned

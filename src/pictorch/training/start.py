@@ -1,7 +1,8 @@
 """The public door of training: a new run from a recipe, or an old one that goes on."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pictorch.datasets import SourceRef, Splits, load_splits
@@ -11,6 +12,7 @@ from pictorch.datasets.sources import SOURCES
 from pictorch.datasets.splits import describe_splits
 from pictorch.errors import DataError, RecipeError
 from pictorch.networks import OwnNetwork, build_network, name_problem
+from pictorch.networks.imagenet import IMAGENET
 from pictorch.networks.summary import summarize
 from pictorch.plugins import object_name
 from pictorch.recipe import Recipe
@@ -19,6 +21,7 @@ from pictorch.run_folder import RunFolder
 from pictorch.run_records import epochs_planned
 from pictorch.training.console import Console, command_line
 from pictorch.training.environment import describe_environment, inexactness
+from pictorch.training.first_weights import try_weights
 from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.result import FitResult, fit_result
@@ -82,24 +85,33 @@ def train(
     changes += [(path, value) for path, value in flags.items() if value is not None]
     with console.recorded():
         checked = load_recipe(recipe, changes, network_problem=name_problem)
-        return _start(checked, data, out, own, console, started)
+        with begun_run(checked, data, out, own, console) as (recipe, splits, run):
+            return fit(recipe, splits, run, console=console, started=started, own=own)
 
 
-def _start(
+@contextmanager
+def begun_run(
     recipe: Recipe,
     data: SourceRef | None,
     out: str | Path | None,
     own: Own,
     console: Console,
-    started: float,
-) -> FitResult:
+    *,
+    converts: bool = False,
+) -> Iterator[tuple[Recipe, Splits, RunFolder]]:
+    """Yields the recipe with whole paths, its images, and a new run, locked, that nothing is trained in.
+
+    Everything is tried before the folder is made. One that `converts` has no epochs, and takes no weights
+    that do not fit as a whole.
+    """
     runtime = resolve_runtime(recipe.train)
-    recipe = _with_absolute_source(recipe)
+    recipe = _with_absolute_paths(recipe)
     splits = load_splits(recipe.data, console.line, data if recipe.data.source == ARRAYS else None)
     check_fits(recipe.augment, splits.input.stored_size)
     network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
     try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
     check_parts(recipe, splits, network)
+    weights = try_weights(recipe.model, network, splits.class_names, console.line, whole=converts)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
         run.begin(
@@ -108,16 +120,19 @@ def _start(
             network=summarize(network, recipe.model.name),
             environment=describe_environment(runtime),
             data=describe_splits(splits, recipe.data.source),
-            segments=[Segment(0, recipe.train.epochs, 1.0).to_json()],
+            segments=[Segment(0, 0 if converts else recipe.train.epochs, 1.0).to_json()],
+            weights=None if weights is None else weights.to_json(),
         )
         console.keep_log(run.log_path)
         for line in _opening_lines(recipe, splits, run):
             console.line(line)
+        if weights is not None:
+            weights.show(console)
         for field, choice in runtime.choices.items():
             console.detail(
                 f"        {field} = {choice.value} ({choice.reason}; {choice.measured or 'no auto'})"
             )
-        return fit(recipe, splits, run, console=console, started=started, own=own)
+        yield recipe, splits, run
 
 
 def _resume(
@@ -173,12 +188,19 @@ def _added_segment(run: RunFolder, epochs: int | None) -> Segment | None:
     return Segment(planned, epochs - planned, ADDED_PEAK_FACTOR)
 
 
-def _with_absolute_source(recipe: Recipe) -> Recipe:
-    source = Path(recipe.data.source).expanduser()
-    if recipe.data.source in SOURCES or not source.exists():
-        return recipe
-    data = recipe.data.model_copy(update={"source": str(source.resolve())})
-    return recipe.model_copy(update={"data": data})
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Returns the recipe with data.source and model.weights from the root on, where they are paths."""
+    data, model = recipe.data, recipe.model
+    if data.source not in SOURCES:
+        data = data.model_copy(update={"source": _absolute(data.source)})
+    if model.weights not in (None, IMAGENET):
+        model = model.model_copy(update={"weights": _absolute(str(model.weights))})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
+def _absolute(path: str) -> str:
+    found = Path(path).expanduser()
+    return str(found.resolve()) if found.exists() else path
 
 
 def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder) -> list[str]:
