@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,21 @@ def test_the_notebook_runs_and_shows_what_was_committed(tmp_path: Path) -> None:
                    for one in cell["outputs"] if "text/html" in one.get("data", {}))  # fmt: skip
     for shown in ("n = 359", "best validation accuracy", "<svg", "data:image/png;base64,"):
         assert shown in html
+
+
+@pytest.mark.slow
+def test_the_network_of_ones_own_runs_as_its_head_says() -> None:
+    source = (EXAMPLES / "own_network.py").read_text()
+    Path("own_network.py").write_text(source)
+    program = Path(sys.executable).with_name("pictorch")
+    done = subprocess.run([sys.executable, "own_network.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    accuracy, answer = done.stdout.split()
+    assert float(accuracy) > 0.9
+    assert answer == "0"
+    lines = [line for line in source.splitlines() if line.startswith("pictorch ")]
+    assert len(lines) == 4
+    for line in lines:
+        words = shlex.split(line)[1:] + (["--epochs", "3"] if " train " in line else [])
+        done = subprocess.run([program, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

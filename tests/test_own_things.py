@@ -1,6 +1,7 @@
 """A network, a loss and images of the user's own go the whole way, and the bundle tells nothing of them."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -239,3 +240,17 @@ def test_cifar10_as_objects(cifar10_home: Path) -> None:
     assert judged.accuracy > 0.35
     pictorch.export("run", **given)
     assert pictorch.verify("run/bundle").ok
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_page_run() -> None:
+    page = (Path(__file__).parents[1] / "docs/networks.md").read_text()
+    section = page.partition("## A network of your own")[2].partition("\n## ")[0]
+    mine, objects, arrays = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    (commands,) = re.findall(r"^```\n(pictorch .*?)^```", section, re.DOTALL | re.MULTILINE)
+    Path("mine.py").write_text(mine)
+    lines = [[PROGRAM, *line.split()[1:]] for line in commands.splitlines()]
+    assert len(lines) == 4
+    for words in [*lines, *([sys.executable, "-c", program] for program in (objects, arrays))]:
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

@@ -86,6 +86,12 @@ def test_many_images_are_answered_in_their_order(predictor):
     assert [answer.source for answer in answers] == [f"image {place}" for place in range(80)]
 
 
+def test_grey_pixels_are_the_same_in_a_file_and_an_array(predictor):
+    grey = photo(30, 50)[..., 0]
+    from_array, from_file = predictor([grey, png(grey)])
+    assert from_array.classes == from_file.classes
+
+
 def test_no_images_give_no_predictions(predictor):
     assert predictor([]) == []
 
@@ -104,7 +110,7 @@ def test_prediction_as_json(predictor):
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8), np.float32),
         np.zeros((8, 8, 4), np.uint8),
         np.zeros((8, 8, 3), np.float32),
         np.zeros((0, 8, 3), np.uint8),
@@ -115,7 +121,7 @@ def test_prediction_as_json(predictor):
         "nul\0.png",
         ".",
     ],
-    ids=["grey", "rgba", "float", "no rows", "text", "no bytes", "none", "missing", "nul", "folder"],
+    ids=["grey floats", "rgba", "float", "no rows", "text", "no bytes", "none", "missing", "nul", "folder"],
 )
 def test_what_is_no_image_is_a_data_error_of_one_line(predictor, image):
     with pytest.raises(DataError) as caught:

@@ -75,8 +75,8 @@ class Predictor:
     def __call__(self, images: Sequence[ImageInput], top: int = 5) -> Predictions:
         """Returns a prediction for each image, with its `top` classes at most.
 
-        An image is the path of a file, the bytes of one, or a uint8 array (H, W, 3) in RGB; all
-        are brought to the input's size by the same rule. Raises DataError for what is no image.
+        An image is the path of a file, the bytes of one, or a uint8 array (H, W, 3) in RGB or (H, W)
+        in grey; all are brought to the input's size by the same rule. Raises DataError for what is no image.
         """
         if isinstance(images, str | Path | bytes):
             raise DataError("predictor takes a list of images; put the one into a list: [image]")
@@ -201,6 +201,8 @@ def _pixels(image: ImageInput, size: int, name: str) -> NDArray[np.uint8]:
         except (OSError, ValueError) as error:
             raise DataError(f"{shown(name)} {unreadable(name, error)}") from None
         return decode_image(data, size, name)
+    if isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype == np.uint8:
+        image = np.repeat(image[..., np.newaxis], 3, axis=2)  # grey
     if not _is_rgb(image):
         raise DataError(
             f"{name} is {_in_words(image)}; give a path, bytes or a uint8 array (height, width, 3)"
