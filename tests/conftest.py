@@ -1,12 +1,24 @@
 """What every test starts from: a folder of its own, a cache of its own, no network."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 # Waiting threads sleep, so that tests do not slow each other down on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting() -> Iterator[None]:
+    """Faults and kills happen to the process, not to the power: nothing has to reach the platter.
+
+    Programs that tests start do wait for it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(scope="session")

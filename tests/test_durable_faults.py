@@ -25,13 +25,6 @@ from pictorch.errors import ResourceError
 from pictorch.run_folder import RunFolder
 from sealed_folders import NEW, OLD, Files, names, newest, put
 
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faults and kills happen to the process, not to the power: nothing has to reach the platter."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
 # --- a fault at every operation -------------------------------------------------------------------
 
 
@@ -333,5 +326,5 @@ RIGS: dict[str, Callable[[Path], int]] = {
 }
 
 if __name__ == "__main__":
-    os.fsync = lambda descriptor: None
+    os.fsync = os.fstat  # as in conftest.py
     print(RIGS[sys.argv[1]](Path(tempfile.mkdtemp(dir=sys.argv[2]))))
