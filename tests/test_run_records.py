@@ -61,6 +61,7 @@ def test_what_a_run_begins_with_is_read_back(run: RunFolder) -> None:
         "segments": SEGMENTS,
         "finished_epoch": None,
         "stopped_by": None,
+        "weights": None,
     }
     run.write_environment({"threads": 4})
     assert run.environment() == {"threads": 4}
