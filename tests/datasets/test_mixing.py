@@ -19,13 +19,13 @@ IMAGES = torch.from_numpy(squares(5, 12))
 
 
 def test_mixup_is_the_weighted_mean_with_the_next_image() -> None:
-    images, targets = mixed(IMAGES, LABELS, Mix(0.71, None), 3)
+    images, targets = mixed(IMAGES, LABELS, Mix(1 / 3, None), 3)
     assert (images.dtype, targets.dtype, targets.shape) == (torch.uint8, torch.float32, (5, 3))
     following = torch.cat([IMAGES[1:], IMAGES[:1]])
-    expected = (0.71 * IMAGES.double() + 0.29 * following.double()).round()
+    expected = ((IMAGES.double() + 2 * following.double()) / 3).round()
     assert torch.equal(images.double(), expected)
-    rows = [[0.71, 0, 0.29], [0, 0.29, 0.71], [0, 0.71, 0.29], [0.29, 0, 0.71], [1, 0, 0]]
-    torch.testing.assert_close(targets, torch.tensor(rows))
+    thirds = [[1, 0, 2], [0, 2, 1], [0, 1, 2], [2, 0, 1], [3, 0, 0]]
+    torch.testing.assert_close(targets, torch.tensor(thirds) / 3)
 
 
 @given(st.integers(1, 20), st.integers(0, 2**40 - 1))

@@ -49,13 +49,13 @@ def draw_mix(section: AugmentSection, side: int, *, seed: int, step: int) -> Mix
 
 def mixed(images: Tensor, labels: Tensor, mix: Mix, num_classes: int) -> tuple[Tensor, Tensor]:
     """Returns mixed images, uint8 (n, side, side, 3), and class probabilities, float32 (n, num_classes)."""
-    partners = images.roll(-1, 0)
     if mix.box is None:
-        images = (images * mix.share + partners * (1 - mix.share)).round_().to(torch.uint8)
+        pixels = images.to(torch.float32)
+        images = pixels.roll(-1, 0).lerp_(pixels, mix.share).round_().to(torch.uint8)
     else:
         top, left, bottom, right = mix.box
-        images = images.clone()
-        images[:, top:bottom, left:right] = partners[:, top:bottom, left:right]
+        following, images = images.roll(-1, 0), images.clone()
+        images[:, top:bottom, left:right] = following[:, top:bottom, left:right]
     of_class = torch.arange(num_classes, device=labels.device)
     targets = (labels[:, None] == of_class).to(torch.float32)
     return images, targets * mix.share + targets.roll(-1, 0) * (1 - mix.share)
