@@ -5,7 +5,7 @@ verified and asked, and must reach the validation accuracy that is asked for. Wh
 networks stays:
 
     python benchmarks/zoo_networks.py torchvision:convnext_tiny timm:vit_tiny_patch16_224 --folder DIR
-        [--steps 200] [--least 0.3] [--set section.key=value]... [--out record.json]
+        [--steps 200] [--least 0.3] [--set section.key=value]... [--note TEXT] [--out record.json]
 """
 
 import argparse
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--least", type=float, default=0.3)
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--note", default="")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +172,7 @@ def main() -> None:
             "question": "which networks of torchvision and timm go the whole way, and what they reach",
             "command": "python benchmarks/zoo_networks.py NETWORK... --folder DIR",
             "n": len(values),
+            "note": args.note,
             "values": values,
         }
         if args.out is not None:
