@@ -48,13 +48,13 @@ def imagenet_weights(model_name: str, progress: Callable[[str], None]) -> StateD
 
 def _entry(model_name: str) -> Any:
     """Returns the member of torchvision's enum of a network's weights."""
-    import torchvision.models
-
     if model_name not in STEMMED_NETWORKS and not model_name.startswith(_ZOO):
         raise RecipeError(
             f"model.weights: imagenet is for networks of torchvision, and {model_name} is none; "
             "give a .pth file, or leave it out with `--set model.weights=null`"
         )
+    import torchvision.models
+
     known: Any = torchvision.models.get_model_weights(model_name.removeprefix(_ZOO))
     return known.__members__.get("IMAGENET1K_V1", known.DEFAULT)
 

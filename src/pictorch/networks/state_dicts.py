@@ -139,7 +139,7 @@ def _load_tensors(data: bytes, path: Path) -> Any:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not its own
         text = " ".join(str(error).split())
-        named = re.search(r"GLOBAL (\S+)", text)
+        named = re.search(r"GLOBAL ([\w.]+) ", text)
         wanted = named[1] if named else "TorchScript" if "TorchScript" in text else _wanted_by_pickle(data)
         if wanted is not None:
             raise CheckpointError(

@@ -45,7 +45,7 @@ class WeightsTable:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the counts, the share, and the rows that are not simply loaded."""
-        odd = {name: status for name, status in self.rows if status != "loaded"}
+        odd = [[name, status] for name, status in self.rows if status != "loaded"]
         return {"counts": self.counts, "share": self.share, "rows": odd}
 
 
