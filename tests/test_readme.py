@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from made_data import MadeCifar, noise
 from pictorch import cli
+from pictorch.networks.tutorials import LeNet
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -62,6 +64,7 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     MadeCifar(per_batch=40).write_batches(tmp_path / "data")
     write_photos(tmp_path / "photos")
     Image.fromarray(noise(300, 200)).save("photo.jpg")
+    torch.save(LeNet(10, 32).state_dict(), "net.pth")
     given = commands(TEXT, "pictorch")
     assert len(given) >= 12
     for words in given:
