@@ -75,7 +75,7 @@ def integers(random_words: UintArray, low: int, high: int) -> NDArray[np.int64]:
 
 def reals(random_words: UintArray, low: Bound, high: Bound) -> NDArray[np.float64]:
     """Returns numbers between low and high, the middles of 2^32 equal steps, from random words."""
-    return low + (random_words + 0.5) * ((high - low) / 2**32)
+    return np.asarray(low + (random_words + 0.5) * ((high - low) / 2**32), np.float64)
 
 
 def permutation(seed: int, purpose: Purpose, count: int, epoch: int = 0) -> NDArray[np.int64]:
