@@ -17,6 +17,7 @@ from messages import (
     cases_recipe,
     cases_results,
     cases_runs,
+    cases_weights,
 )
 from messages.case import Case, succeeds, through_cli, through_python
 from messages.sites import Site, sites
@@ -32,6 +33,7 @@ CASES: list[Case] = [
     *cases_bundles.CASES,
     *cases_own.CASES,
     *cases_results.CASES,
+    *cases_weights.CASES,
 ]
 # Sites that no case can provoke, with the reason.
 EXCUSED = {

@@ -82,8 +82,8 @@ def restore_or_begin(session: Session, splits: Splits, run: RunFolder, console: 
     """
     restored = restore(session, run)
     if restored is None:
-        run.cut_back(0, 0)  # a start that was killed before its first checkpoint may have left lines
         take_weights(session, splits.class_names, run, console.line)
+        run.cut_back(0, 0)  # a start that was killed before its first checkpoint may have left lines
         write_samples(session, splits, run)
     else:
         if restored.complaint is not None:
