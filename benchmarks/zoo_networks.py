@@ -37,7 +37,7 @@ RECIPE: dict[str, Any] = {
 # What short trials found: side of the images in pixels, and changes of the recipe.
 SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "torchvision:convnext_tiny": (32, {}),
-    "torchvision:vit_b_16": (48, {"optimizer.lr": 3e-4, "train.batch_size": 64}),
+    "torchvision:vit_b_16": (32, {"optimizer.lr": 3e-4}),
 }
 USUAL: tuple[int, dict[str, Any]] = (64, {})
 
