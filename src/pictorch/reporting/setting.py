@@ -91,7 +91,7 @@ def render_environment(records: Records) -> Markup:
     packages = environment.get("packages", {})
     auto = environment.get("auto", {})
     return group(
-        _pairs([("command", records.training_command), *facts]),
+        _pairs([("command", records.training_command), ("weights", _first_weights(records)), *facts]),
         element("h3", "Settings that were left to pictorch") if auto else None,
         table(
             "Automatic settings",
@@ -108,6 +108,11 @@ def render_environment(records: Records) -> Markup:
         if packages
         else None,
     )
+
+
+def _first_weights(records: Records) -> str | None:
+    weights = records.facts.get("weights")
+    return f"{weights['origin']}: {weights['summary']}" if weights else None
 
 
 def _pairs(facts: list[tuple[str, str | None]]) -> Markup | None:

@@ -71,7 +71,7 @@ def convert(
     console, own = console or Console("quiet"), Own()
     changes: list[str | tuple[str, Any]] = list(set.items() if isinstance(set, Mapping) else set)
     given = {change.partition("=")[0].strip() if isinstance(change, str) else change[0] for change in changes}
-    chosen = _chosen_recipe(model, recipe, given if data is not None else frozenset())
+    chosen = chosen_recipe(model, recipe, given if data is not None else frozenset())
     changes += [("model.name", model), ("model.weights", str(file))]
     changes += [("model.stem_weights", "adapt"), ("model.head_weights", "adapt")]
     changes += [] if data is None else [("data.source", str(data))]
@@ -98,7 +98,7 @@ def convert(
             return result
 
 
-def _chosen_recipe(model: str, recipe: RecipeRef | None, given: Set[str]) -> RecipeRef:
+def chosen_recipe(model: str, recipe: RecipeRef | None, given: Set[str]) -> RecipeRef:
     """Returns the recipe that was given, else that of the tutorial with this network, else a bare one."""
     problem = name_problem(model, flag="--model ")
     if problem:
@@ -117,8 +117,13 @@ def _chosen_recipe(model: str, recipe: RecipeRef | None, given: Set[str]) -> Rec
 
 def _reason(recipe: Recipe, given: Set[str], weights: Mapping[str, Any]) -> str:
     """Returns where the normalisation comes from, to follow its figures."""
-    if given & {*_NORMALIZATION}:
-        return "as --set says"
-    if recipe.model.mean != "auto":
-        return f"as recipe {recipe.name} says"
-    return "as the weights say" if weights["mean"] else "as the training images are, since model.mean is auto"
+
+    def of(field: str) -> str:
+        if getattr(recipe.model, field) == "auto":
+            return (
+                "as the weights say" if weights[field] else f"as in the training images (model.{field} auto)"
+            )
+        return "as --set says" if f"model.{field}" in given else f"as recipe {recipe.name} says"
+
+    mean, std = of("mean"), of("std")
+    return mean if mean == std else f"the one {mean}, the other {std}"
