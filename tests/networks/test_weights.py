@@ -170,6 +170,11 @@ def test_a_head_of_other_classes_needs_to_be_asked_for() -> None:
     assert torch.equal(network.hidden.weight, theirs.hidden.weight)
 
 
+def test_other_classes_are_said_where_the_head_is_most_of_the_network() -> None:
+    with pytest.raises(CheckpointError, match="last layer has 5 classes, and the data 60"):
+        load_weights(TheirNet(60), stored(TheirNet(5)))
+
+
 def test_a_head_is_adapted_by_the_names_of_its_classes() -> None:
     theirs, network = TheirNet(3), TheirNet(4)
     drawn = network.head.weight.detach().clone()
