@@ -36,8 +36,8 @@ def find_source(source: str, progress: Progress) -> Source:
         return SOURCES[source](progress)
     if source == ARRAYS:
         raise DataError(
-            f"data.source: the images ({source}) were given in Python, and a run keeps none; give them again, "
-            "as in pictorch.evaluate(run, data=(images, labels)), or in files with --data"
+            f"data.source: the images ({source}) were given in Python, and a run keeps none; give them "
+            "again, as in pictorch.evaluate(run, data=(images, labels)), or in files with --data"
         )
     path = Path(source).expanduser()
     if source and path.is_dir():  # '' would be the folder that one stands in
