@@ -245,6 +245,19 @@ def test_a_tuple_of_the_wrong_length_names_its_value() -> None:
     assert all(problem.startswith("recipe: model.mean = [0.5, 0.5]: ") for problem in found)
 
 
+def test_a_word_where_a_list_belongs() -> None:
+    found = problems({**BASE, "train": {"epochs": 1, "freeze": "backbone"}})
+    assert found == ("recipe: train.freeze = 'backbone': should be a list, as [backbone]",)
+
+
+def test_a_loss_of_ones_own_says_how_to_leave_out_what_the_recipe_has() -> None:
+    found = problems("digits", ["loss.name=mine:loss", "loss.class_weights=balanced"])
+    assert [problem.rpartition("; ")[2] for problem in found] == [
+        "give `--set loss.label_smoothing=0`",
+        "give `--set loss.class_weights=null`",
+    ]
+
+
 def refused(name: str) -> str:
     return f"no {name} here"
 

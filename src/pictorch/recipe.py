@@ -93,12 +93,14 @@ class AugmentSection(Section):
     mixup: float = Field(
         0.0,
         ge=0,
+        le=100,
         description="alpha of the beta distribution that the share of a second image is drawn from, "
         "labels are mixed alike; 0: none",
     )
     cutmix: float = Field(
         0.0,
         ge=0,
+        le=100,
         description="the same for the area of a rectangle that a second image fills; with mixup each "
         "step draws one of the two",
     )
@@ -171,8 +173,8 @@ class LossSection(Section):
     l1: float = Field(
         0.0,
         ge=0,
-        description="factor of the sum of all absolute weights of convolutions and linear layers, which "
-        "is added to the loss",
+        description="factor of the sum of the absolute values in all weights of two or more dimensions, "
+        "as filters and matrices, which is added to the loss",
     )
 
 
@@ -379,10 +381,11 @@ def _contradictions_without_validation(recipe: Recipe) -> list[str]:
 def _contradictions_of_loss(loss: LossSection) -> list[str]:
     if ":" not in loss.name:
         return []
-    fields = {"label_smoothing": loss.label_smoothing, "class_weights": loss.class_weights}
+    fields = {"label_smoothing": (loss.label_smoothing, 0), "class_weights": (loss.class_weights, "null")}
     return [
-        f"loss.{field}: {value} needs a loss of pictorch's, but loss.name is {loss.name}; leave it out"
-        for field, value in fields.items()
+        f"loss.{field}: {value} needs a loss of pictorch's, but loss.name is {loss.name}; "
+        f"give `--set loss.{field}={nothing}`"
+        for field, (value, nothing) in fields.items()
         if value
     ]
 

@@ -241,6 +241,8 @@ def _explain(error: ValidationError) -> list[str]:
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "string_unicode":
             message = "should be UTF-8; rename the file or folder"
+        if detail["type"] == "tuple_type":
+            message = f"should be a list, as [{_short(detail['input']).strip(chr(39))}]"
         if detail["type"] == "string_pattern_mismatch" and path == "loss.name":
             message = "package.module:function"
         if not path:

@@ -28,7 +28,9 @@ def rates(run: Path | str) -> list[float]:
 
 
 @pytest.mark.slow
-def test_stopped_before_and_after_unfreezing(recipe: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_stopped_before_and_after_unfreezing(recipe: dict[str, Any], optimizer: str, tmp_path: Path) -> None:
+    recipe["optimizer"]["name"] = optimizer
     train(recipe, out="whole", console=QUIET)
     for steps in (4, 8):
         run = stopped_copy(recipe, tmp_path / f"stopped-{steps}", steps)

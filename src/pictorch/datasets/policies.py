@@ -41,7 +41,8 @@ def strengths(policy: str, side: int) -> NDArray[np.float64]:
     wide = policy == "trivial_augment"
     share = np.arange(BINS) / (BINS - 1)
     shear, degrees, blend, bits = (0.99, 135.0, 0.99, 6) if wide else (0.3, 30.0, 0.9, 4)
-    pixels = np.trunc(share * (32.0 if wide else 150 / 331 * side))
+    # TrivialAugment's 32 pixels are the side of CIFAR's images; smaller ones would leave the frame.
+    pixels = np.trunc(share * (min(32, side) if wide else 150 / 331 * side))
     table = np.zeros((len(OPERATIONS), BINS))
     table[1:3] = shear * share
     table[3:5] = pixels

@@ -6,6 +6,7 @@ and need not be saved.
 """
 
 import io
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
     _load_weights(session.judged_network, _read_weights(folder / WEIGHTS), folder)
     if session.average is not None:
         _load_weights(session.network, state["weights"], folder)
-    session.optimizer.load_state_dict(state["optimizer"])
+    session.optimizer.load_state_dict(_with_own_names(state["optimizer"]))
     if state["scaler"]:  # empty where the saved training did not scale gradients
         session.scaler.load_state_dict(state["scaler"])
     session.losses.copy_(state["losses"])
@@ -160,6 +161,15 @@ def _check_schema(manifest: dict[str, Any], folder: Path) -> None:
             f"{folder} was written by a newer pictorch (schema {manifest['schema']}, this one reads "
             f"{SCHEMA}); upgrade with `pip install -U pictorch`"
         )
+
+
+def _with_own_names(optimizer_state: dict[str, Any]) -> dict[str, Any]:
+    """Returns the state with the very strings that optimisers use, so that it is saved as the same bytes."""
+    states = {
+        number: {sys.intern(name): value for name, value in one.items()}
+        for number, one in optimizer_state["state"].items()
+    }
+    return {**optimizer_state, "state": states}
 
 
 def _contiguous(network: nn.Module) -> dict[str, Tensor]:
