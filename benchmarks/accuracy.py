@@ -67,13 +67,23 @@ def figures(run: RunFolder, split: str) -> dict[str, Any]:
     }
 
 
+def command(words: list[str]) -> str:
+    """Returns what was typed, without places of this machine and the note, which the record has."""
+    kept = [word for before, word in zip(["", *words], words, strict=False) if not _is_place(before, word)]
+    return shlex.join(["python", "benchmarks/accuracy.py", *kept])
+
+
+def _is_place(*words: str) -> bool:
+    return any(word in ("--folder", "--out", "--note") for word in words)
+
+
 def record_of(runs: list[RunFolder], split: str, note: str) -> dict[str, Any]:
     """Returns the record: every run's figures, and mean, deviation and interval of the accuracies."""
     values = [figures(run, split) for run in runs]
     accuracies = [value[f"{split}_accuracy"] for value in values]
     record = {
         "question": f"{split} accuracy of the recipe {runs[0].facts()['recipe']}",
-        "command": " ".join(["python benchmarks/accuracy.py", *map(shlex.quote, sys.argv[1:])]),
+        "command": command(sys.argv[1:]),
         "commit": commit(),
         "environment": runs[0].environment(),
         "n": len(runs),
