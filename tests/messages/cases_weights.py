@@ -73,6 +73,12 @@ def cut_safetensors() -> None:
     Path("their.safetensors").write_bytes(Path("their.safetensors").read_bytes()[:-9])
 
 
+def safetensors_of_four_bits() -> None:
+    recipe()
+    header = b'{"a": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}}'
+    Path("their.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
 class Hostile:
     """Asks the reader of its pickle to run something."""
 
@@ -175,6 +181,11 @@ CASES = [
     refused("text in place of weights", "their.pth is not a file of tensors", of_bytes(b"these are no weights")),
     refused("checkpoint without weights in it", "their.pth holds no state dict", saved(lambda state: {"epoch": 3})),
     refused("sparse weights", "holds fc1.bias as a sparse", saved(lambda state: {**state, "fc1.bias": state["fc1.bias"].to_sparse()})),
+    refused("weights without values", "holds fc1.bias as a meta tensor", saved(lambda state: {**state, "fc1.bias": state["fc1.bias"].to("meta")})),
+    refused("weights of eight bits", "as float8_e4m3fn; save its weights as plain float32", saved(lambda state: {name: value.to(torch.float8_e4m3fn) for name, value in state.items()})),
+    refused("integers as weights", "holds fc1.bias as int8", saved(lambda state: {**state, "fc1.bias": state["fc1.bias"].to(torch.int8)})),
+    refused("name that would colour the terminal", r"holds a\nb\x07c as complex64", saved(lambda state: {**state, "a\nb\ac": torch.zeros(2, dtype=torch.complex64)})),
+    Case("safetensors of a type that torch has not", f"{TRAIN} --set model.weights=their.safetensors", 4, "holds tensors as F4", again(lambda: save_file(dict(read_state_dict(run()).tensors), "their.safetensors")), safetensors_of_four_bits),
     refused("weights of another architecture", "0% of the network's values only", another_network, instead(f"{FROM_FILE} --set model.name=cifar10_cnn", says="give the model.name that was saved")),
     refused("weights of another class count", "has 4 classes, and the data 3", saved(four_classes), typed()),
     refused("weights that are not finite", "conv2.bias has values that are not finite", saved(not_finite)),

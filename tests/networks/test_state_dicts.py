@@ -22,9 +22,6 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "model": lambda state: {"model": state, "accuracy": 0.6},
     "model_state_dict": lambda state: {"epoch": 9, "model_state_dict": state, "optimizer_state_dict": {}},
     "net": lambda state: {"net": state},
-    "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
-    "compiled": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
-    "both": lambda state: {"state_dict": {f"module._orig_mod.{n}": value for n, value in state.items()}},
 }
 
 
@@ -103,6 +100,25 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tensors": (lambda path: torch.save({"epoch": 3}, path), "holds no state dict"),
     "one tensor": (lambda path: torch.save(torch.zeros(3), path), "holds no state dict"),
     "sparse": (lambda path: torch.save({"a": torch.eye(3).to_sparse()}, path), "holds a as a sparse"),
+    "no values": (
+        lambda path: torch.save({"a": torch.zeros(3, device="meta")}, path),
+        "holds a as a meta tensor, without values; save its weights as plain float32",
+    ),
+    **{
+        name: (
+            lambda path, name=name: torch.save({"a": torch.zeros(3, dtype=getattr(torch, name))}, path),
+            f"holds a as {name}; ",
+        )
+        for name in ("float8_e4m3fn", "complex64", "uint16")
+    },
+    "name with codes": (
+        lambda path: torch.save({"a\nb\x1b[31mRED": torch.zeros(3, dtype=torch.complex64)}, path),
+        r"holds a\nb\x1b[31mRED as complex64; ",
+    ),
+    "long name": (
+        lambda path: torch.save({"a" * 3000: torch.zeros(3, dtype=torch.complex64)}, path),
+        f"holds {'a' * 59}… as complex64; ",
+    ),
 }
 
 
@@ -128,6 +144,27 @@ def test_a_cut_safetensors_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CheckpointError, match="is damaged"):
         read_state_dict(path)
+
+
+def safetensors_of(dtype: str, shape: str = "[4]") -> bytes:
+    header = f'{{"a": {{"dtype": "{dtype}", "shape": {shape}, "data_offsets": [0, 4]}}}}'.encode()
+    return len(header).to_bytes(8, "little") + header + bytes(4)
+
+
+def test_safetensors_of_odd_types_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    cases = {
+        "F8_E8M0": "as F8_E8M0; ",
+        "F8_E5M2": "as float8_e5m2; ",
+        "F\\u001b[31m" + "x" * 3000: "is damaged",
+    }
+    for dtype, says in {**cases, "F4": "as F4; "}.items():
+        path.write_bytes(safetensors_of(dtype, "[8]" if dtype == "F4" else "[4]"))
+        with pytest.raises(CheckpointError, match=says) as caught:
+            read_state_dict(path)
+        message = str(caught.value)
+        assert message.isprintable()
+        assert len(message) - len(str(path)) < 150
 
 
 def test_what_is_not_there_is_no_weights(tmp_path: Path) -> None:

@@ -71,6 +71,76 @@ def test_counters_of_batch_norms_do_not_matter() -> None:
         assert difference(network, given) is None
 
 
+class Holder(nn.Module):
+    """An own network whose layer is called as wrappers call theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = TheirNet()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.module(x)
+        return logits
+
+
+def wrapped(given: StateDict, prefix: str) -> StateDict:
+    return replace(given, tensors={f"{prefix}{name}": value for name, value in given.tensors.items()})
+
+
+@pytest.mark.parametrize("make", [TheirNet, Holder])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_what_wrappers_put_before_names_is_taken_off(make: type[nn.Module], prefix: str) -> None:
+    theirs, network = make(), make()
+    given = wrapped(stored(theirs), prefix)
+    assert difference(network, given) is None
+    assert load_weights(network, given).counts == {"loaded": 11}
+    assert all(torch.equal(value, theirs.state_dict()[n]) for n, value in network.state_dict().items())
+
+
+def test_averages_of_torch_are_loaded() -> None:
+    theirs, network = TheirNet(), TheirNet()
+    average = torch.optim.swa_utils.AveragedModel(theirs)
+    assert load_weights(network, stored(average)).counts == {"loaded": 11}
+    assert torch.equal(network.head.weight, theirs.head.weight)
+
+
+def test_names_with_and_without_a_prefix_are_different_tensors() -> None:
+    theirs, network = stored(TheirNet()), TheirNet()
+    tensors = {**theirs.tensors, "module.head.bias": torch.ones(10)}
+    table = load_weights(network, replace(theirs, tensors=tensors))
+    assert statuses(table, "unused") == ["module.head.bias"]
+    assert torch.equal(network.head.bias, theirs.tensors["head.bias"])
+
+
+def test_names_of_a_strangers_file_are_escaped_and_cut() -> None:
+    theirs, network = stored(TheirNet()), TheirNet()
+    for name, says in (("a\nb\x1b[31mRED", r"a\nb\x1b[31mRED"), ("n" * 3000, "n" * 59 + "…")):
+        given = replace(theirs, tensors={**theirs.tensors, name: torch.ones(2)})
+        assert difference(network, given) == f"the network has no {says}"
+        table = load_weights(network, given)
+        assert statuses(table, "unused") == [says]
+        assert table.to_json()["rows"] == [[says, "unused"]]
+
+
+@pytest.mark.parametrize("name", ["stem.weight", "hidden.weight", "head.bias"])
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool])
+def test_integers_are_no_weights(name: str, dtype: torch.dtype) -> None:
+    given = stored(TheirNet(kernel=5))
+    given = replace(given, tensors={**given.tensors, name: given.tensors[name].to(dtype)})
+    with pytest.raises(CheckpointError, match=rf"^their\.pth holds {name} as (int8|bool); save its weights"):
+        load_weights(TheirNet(), given)
+
+
+def test_integers_are_loaded_where_the_network_has_them() -> None:
+    theirs, network = TheirNet(), TheirNet()
+    for each, value in ((theirs, 3), (network, 0)):
+        each.register_buffer("places", torch.full((4,), value))
+        each.register_buffer("mask", torch.full((4,), bool(value)))
+    load_weights(network, stored(theirs))
+    assert network.state_dict()["places"].tolist() == [3] * 4
+    assert network.state_dict()["mask"].all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_arithmetic_is_converted(dtype: torch.dtype) -> None:
     theirs = TheirNet()
@@ -221,7 +291,7 @@ def test_the_small_cnn_goes_by_the_names_of_the_tutorials_text_too() -> None:
             (*name.split("."), value) for name, value in stored(theirs).tensors.items()
         )
     }
-    table = load_weights(network, StateDict(tensors, "their.pth", ""))
+    table = load_weights(network, wrapped(StateDict(tensors, "their.pth", ""), "module."))
     assert {status for _, status in table.rows} == {"loaded"}
     assert torch.equal(network.get_submodule("out").weight, theirs.get_submodule("out").weight)
 

@@ -21,11 +21,13 @@ from pictorch import durable
 from pictorch.bundle.bundle import MANIFEST, MODEL, is_zip_name, open_bundle
 from pictorch.bundle.onnx_guard import float_weights
 from pictorch.errors import CheckpointError, nearest, unreadable
+from pictorch.images import shown
 from pictorch.run_folder import WEIGHTS, RunFolder
 
-# Where scripts put the weights inside a checkpoint, and what wrappers put before each name.
+# Where scripts put the weights inside a checkpoint.
 _NESTS = ("state_dict", "model_state_dict", "model", "net")
-_WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 # What stands before the names in what pictorch writes: around the network, and around the classifier.
 _NETWORK, _NORMALIZATION, _CLASSIFIER = "network.", "normalization.", "classifier."
@@ -34,7 +36,7 @@ _AGAIN = "save model.state_dict() with torch.save in its place"
 
 @dataclass(frozen=True)
 class StateDict:
-    """The tensors of a network by name, on the CPU. `origin` is the file that they were read from.
+    """The tensors of a network by the names in the file that they were read from, `origin`; on the CPU.
 
     A run or bundle also knows the names of the classes, in the order of its head's rows, and what the
     images were normalised with.
@@ -51,9 +53,9 @@ class StateDict:
 def read_state_dict(source: str | Path) -> StateDict:
     """Returns the weights of a .safetensors file, a file that torch.save wrote, a run, or a bundle.
 
-    In a file they may lie under state_dict, model_state_dict, model or net, and their names may begin
-    with 'module.' or '_orig_mod.'. Of a run they are those of its judged checkpoint. Raises
-    CheckpointError for what is missing or damaged, holds no weights, or would have to run code.
+    In a file they may lie under state_dict, model_state_dict, model or net. Of a run they are those of
+    its judged checkpoint. Raises CheckpointError for what is missing or damaged, holds no weights or
+    others than plain ones of 16, 32 or 64 bits, or would have to run code.
     """
     path = Path(source).expanduser()
     if is_zip_name(path) or (path / MANIFEST).exists():
@@ -68,6 +70,17 @@ def read_state_dict(source: str | Path) -> StateDict:
     return _from_file(path)
 
 
+def brief(text: str, most: int = 60) -> str:
+    """Returns a name or complaint of somebody's file as it can stand in a message: escaped and cut."""
+    escaped = shown(text[: most + 1])
+    return escaped if len(escaped) <= most else f"{escaped[: most - 1]}…"
+
+
+def refused_kind(origin: str, name: str, kind: str) -> CheckpointError:
+    """Returns the error for a tensor that is no plain one of floats."""
+    return CheckpointError(f"{origin} holds {brief(name)} as {kind}; save its weights as plain float32")
+
+
 def _from_file(path: Path) -> StateDict:
     try:
         data = path.read_bytes()
@@ -75,20 +88,31 @@ def _from_file(path: Path) -> StateDict:
         raise CheckpointError(f"{path} {unreadable(path, error)}") from None
     try:
         stored = load(data) if path.suffix == ".safetensors" else _load_tensors(data, path)
+    except KeyError as error:  # a type of values that torch has not
+        raise refused_kind(str(path), "tensors", brief(str(error.args[0]))) from None
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); copy it again") from None
+        raise CheckpointError(f"{path} is damaged ({brief(str(error), 100)}); copy it again") from None
     for nest in _NESTS:
         if isinstance(stored, Mapping) and isinstance(stored.get(nest), Mapping):
             stored = stored[nest]
             break
     entries = stored.items() if isinstance(stored, Mapping) else ()
-    tensors = {_WRAPPERS.sub("", str(name)): value for name, value in entries if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in entries if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no state dict; {_AGAIN}")
-    odd = next((n for n, t in tensors.items() if t.layout != torch.strided or t.is_quantized), None)
-    if odd is not None:
-        raise CheckpointError(f"{path} holds {odd} as a sparse or quantised tensor; save it as a plain one")
+    for name in sorted(tensors):  # a safetensors file gives them in any order
+        if kind := _odd_kind(tensors[name]):
+            raise refused_kind(str(path), name, kind)
     return _unwrapped(tensors, str(path), hashlib.sha256(data).hexdigest())
+
+
+def _odd_kind(tensor: Tensor) -> str | None:
+    """Returns what a tensor is in place of a plain one of floats or integers."""
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "a sparse or nested tensor"
+    if tensor.device.type != "cpu":
+        return f"a {tensor.device.type} tensor, without values"
+    return None if tensor.dtype in (*_FLOATS, *_INTEGERS) else str(tensor.dtype).removeprefix("torch.")
 
 
 def _from_run(path: Path) -> StateDict:
@@ -143,11 +167,11 @@ def _load_tensors(data: bytes, path: Path) -> Any:
         wanted = named[1] if named else "TorchScript" if "TorchScript" in text else _wanted_by_pickle(data)
         if wanted is not None:
             raise CheckpointError(
-                f"{path} would run {wanted} when it is read, and is refused; {_AGAIN}"
+                f"{path} would run {brief(wanted)} when it is read, and is refused; {_AGAIN}"
             ) from None
         if isinstance(error, pickle.UnpicklingError | IndexError):
             raise CheckpointError(f"{path} is not a file of tensors; {_AGAIN}") from None
-        reason = text[:100] or "it ends too early"
+        reason = brief(text, 100) or "it ends too early"
         raise CheckpointError(f"{path} is damaged ({reason}); copy it again") from None
 
 

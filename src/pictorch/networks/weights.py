@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pictorch.errors import CheckpointError
 from pictorch.networks.ends import stem_and_head
 from pictorch.networks.imagenet import IMAGENET, imagenet_weights
-from pictorch.networks.state_dicts import StateDict, read_state_dict
+from pictorch.networks.state_dicts import StateDict, brief, read_state_dict, refused_kind
 from pictorch.recipe import ModelSection
 
 Status = Literal["loaded", "adapted", "new", "unused"]
@@ -19,7 +19,11 @@ Treatment = Literal["adapt", "new"]
 ClassNames = tuple[tuple[str, ...] | None, tuple[str, ...] | None]  # of the weights, of the data
 
 _LEAST_SHARE = 0.5
-_COUNTER = "num_batches_tracked"  # of batch norms, which use it for nothing here
+# Of batch norms, which use it for nothing here, and of torch's averages of weights.
+_COUNTERS = ("num_batches_tracked", "n_averaged")
+
+# What DataParallel, AveragedModel and torch.compile put before each name, and how many at most.
+_WRAPPERS, _MOST_WRAPPERS = ("module.", "_orig_mod."), 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class _Match:
     problem: str | None = None
 
     def add(self, name: str, status: Status, value: Tensor | None = None) -> None:
-        self.rows.append((name, status))
+        self.rows.append((brief(name), status))
         if value is not None:
             self.taken[name] = value
 
@@ -103,6 +107,8 @@ def load_weights(
             f"{stored.origin}: {match.problem}; draw the last layer anew with `--set model.head_weights=new`"
         )
     for name, value in match.taken.items():
+        if own[name].is_floating_point() and not given[name].is_floating_point():
+            raise refused_kind(stored.origin, name, str(given[name].dtype).removeprefix("torch."))
         if not value.isfinite().all():
             raise CheckpointError(
                 f"{stored.origin}: {name} has values that are not finite; give an earlier checkpoint"
@@ -121,11 +127,12 @@ def difference(network: nn.Module, stored: StateDict, left_out: Collection[str] 
     own, given = network.state_dict(), _by_our_names(network, stored.tensors)
     for name in (name for name in (*own, *given) if _layer(name) not in left_out and not _counts(name)):
         if name not in given:
-            return f"it has no {name}"
+            return f"it has no {brief(name)}"
         if name not in own:
-            return f"the network has no {name}"
+            return f"the network has no {brief(name)}"
         if own[name].shape != given[name].shape:
-            return f"{name} is {tuple(given[name].shape)} there and {tuple(own[name].shape)} in the network"
+            there, here = (brief(str(tuple(each[name].shape)), 30) for each in (given, own))
+            return f"{brief(name)} is {there} there and {here} in the network"
     return None
 
 
@@ -178,13 +185,30 @@ def _match_head(match: _Match, name: str, tensor: Tensor, value: Tensor, class_n
 
 
 def _by_our_names(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors by the names that the network knows most of: without wrappers' prefixes or with.
+
+    A prefix goes only where all names have it, so that no two become one.
+    """
+    own, forms = network.state_dict(), [_with_our_layers(network, tensors)]
+    for _ in range(_MOST_WRAPPERS):
+        names = [name for name in tensors if not _counts(name)]
+        prefix = next((w for w in _WRAPPERS if names and all(n.startswith(w) for n in names)), None)
+        if prefix is None:
+            break
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+        forms.append(_with_our_layers(network, tensors))
+    return max(forms, key=lambda form: len(own.keys() & form.keys()))
+
+
+def _with_our_layers(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the tensors with the names of layers that a network also goes by made our own."""
     ours = getattr(network, "other_names", {})
     layers = {layer for layer, _ in network.named_modules()}
     renamed = {}
     for name, value in tensors.items():
         layer, dot, last = name.rpartition(".")
-        renamed[f"{ours[layer]}{dot}{last}" if layer in ours and layer not in layers else name] = value
+        new = f"{ours[layer]}{dot}{last}" if layer in ours and layer not in layers else name
+        renamed[name if new in tensors else new] = value
     return renamed
 
 
@@ -199,7 +223,7 @@ def _layer(name: str) -> str:
 
 
 def _counts(name: str) -> bool:
-    return name.rpartition(".")[2] == _COUNTER
+    return name.rpartition(".")[2] in _COUNTERS
 
 
 def _is_resampled(value: Tensor, tensor: Tensor) -> bool:
