@@ -111,6 +111,13 @@ def test_drawn_weights_are_none_in_the_record(source: Path) -> None:
     assert RunFolder.open(source).facts()["weights"] is None
 
 
+def test_missing_weights_are_said_before_any_image_is_read() -> None:
+    given = {**recipe("imagenet"), "data": {"source": "no-such-folder"}}
+    given["model"]["name"] = "resnet18"
+    with pytest.raises(CheckpointError, match="resnet18"):
+        train(given, out="out", console=QUIET)
+
+
 @pytest.mark.parametrize("kind", ["missing", "other network", "imagenet"])
 def test_what_is_refused_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, "other.pth")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pictorch.errors import CheckpointError
 from pictorch.networks import Classifier
-from pictorch.networks.state_dicts import StateDict
+from pictorch.networks.state_dicts import StateDict, brief
 from pictorch.networks.weights import WeightsTable, difference, find_weights, load_weights
 from pictorch.recipe import ModelSection
 from pictorch.run_folder import RunFolder
@@ -39,16 +39,15 @@ class FirstWeights:
 def try_weights(
     model: ModelSection,
     network: Classifier,
+    stored: StateDict | None,
     class_names: tuple[str, ...],
-    progress: Callable[[str], None],
     *,
     whole: bool = False,
 ) -> FirstWeights | None:
-    """Puts the weights that model.weights names into a network; None where it names none.
+    """Puts the weights that model.weights names, `stored`, into a network; None where it names none.
 
-    With `whole`, no tensor may be new, adapted or left over. Raises UserErrors.
+    With `whole`, no tensor may be new, adapted or left over. Raises CheckpointError.
     """
-    stored = find_weights(model, progress)
     if stored is None or model.weights is None:
         return None
     if whole:
@@ -96,7 +95,7 @@ def _check_whole(
 ) -> None:
     odd = difference(network.network, stored)
     if odd is None and stored.class_names not in (None, class_names):
-        odd = f"its classes are {', '.join(stored.class_names or ())[:80]}"
+        odd = f"its classes are {brief(', '.join(stored.class_names or ()), 80)}"
     if odd is not None:
         raise CheckpointError(
             f"{stored.origin} does not fit {model.name} for {len(class_names)} classes: {odd}; "

@@ -14,6 +14,7 @@ from pictorch.errors import DataError, RecipeError
 from pictorch.networks import OwnNetwork, build_network, name_problem
 from pictorch.networks.imagenet import IMAGENET
 from pictorch.networks.summary import summarize
+from pictorch.networks.weights import find_weights
 from pictorch.plugins import object_name
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import Overrides, RecipeRef, load_recipe
@@ -106,12 +107,13 @@ def begun_run(
     """
     runtime = resolve_runtime(recipe.train)
     recipe = _with_absolute_paths(recipe)
+    stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
     splits = load_splits(recipe.data, console.line, data if recipe.data.source == ARRAYS else None)
     check_fits(recipe.augment, splits.input.stored_size)
     network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
     try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
     check_parts(recipe, splits, network)
-    weights = try_weights(recipe.model, network, splits.class_names, console.line, whole=converts)
+    weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
         run.begin(
