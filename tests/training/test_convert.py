@@ -41,14 +41,20 @@ def test_a_file_becomes_a_run_of_no_epochs_that_is_judged_shown_and_trained_on(t
     assert (result.run, result.network, result.weights) == ("out", "simple_net", str(file))
     run = RunFolder.open("out")
     assert run.facts()["finished_epoch"] == 0
-    assert run.checkpoints() == ["last"]
+    assert run.checkpoints() == ["last", "epoch-0000"]
     kept, theirs = load_network(run, "last").network.state_dict(), read_state_dict(file).tensors
     assert all(torch.equal(kept[name], theirs[name]) for name in theirs)
     expected = evaluate(trained)
     assert evaluate("out").accuracy == expected.accuracy
     assert f"{file}: 6 loaded (100.0 % of the values)" in report("out").read_text()
     assert train(resume="out", console=QUIET).epochs == 0, "complete as it is"
-    assert train(resume="out", epochs=1, console=QUIET).best_epoch == 1
+    assert train(resume="out", epochs=2, console=QUIET).best_epoch is not None
+    assert run.checkpoints() == ["best", "last", "epoch-0000"]
+    first = load_network(run, "epoch-0000").network.state_dict()
+    assert all(torch.equal(first[name], theirs[name]) for name in theirs), "what it began with stays"
+    judged = evaluate("out", checkpoint="epoch-0")
+    assert (judged.accuracy, judged.checkpoint, judged.step) == (expected.accuracy, "epoch-0000", 0)
+    assert "epoch-0000" in report("out").read_text()
 
 
 def test_what_was_assumed_is_said(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

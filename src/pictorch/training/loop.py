@@ -14,7 +14,7 @@ from pictorch.errors import DivergedError, StoppedError
 from pictorch.metrics.scores import class_fractions, loss_and_accuracy
 from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
-from pictorch.run_folder import BEST, LAST, RunFolder
+from pictorch.run_folder import BEST, FIRST, LAST, RunFolder
 from pictorch.training.checkpoint import restore, save_checkpoint
 from pictorch.training.console import Console
 from pictorch.training.first_weights import take_weights
@@ -297,8 +297,9 @@ def is_finished(session: Session) -> bool:
 
 def finish(session: Session, run: RunFolder, console: Console) -> None:
     """Records that the training is done; the `best` before the best has served its purpose."""
-    if not run.checkpoints():  # of no epochs: weights from elsewhere that were made a run
-        save_checkpoint(session, run, LAST, {"epoch": session.position.epoch})
+    if session.position.epoch == 0:  # weights from elsewhere that were made a run: kept as they are
+        for name in (LAST, FIRST):
+            save_checkpoint(session, run, name, {"epoch": 0})
     run.write_finished(session.position.epoch)
     durable.remove_folder(durable.previous_of(run.checkpoint_path(BEST)))
     early = session.position.epoch < session.epochs_planned
