@@ -1,10 +1,12 @@
 """A network, a loss and images of the user's own go the whole way, and the bundle tells nothing of them."""
 
+import io
 import json
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ RECIPE: dict[str, Any] = {
     "optimizer": {"name": "adamw", "lr": 3e-3},
     "train": {"epochs": 2, "threads": 1, "batch_size": 64, "save_every_minutes": 1e-6},
 }
+OWN = ("OwnNetOfMine", "loss_of_mine")
 NAMES = ("red", "green", "blue")
 PROGRAM = Path(sys.executable).with_name("pictorch")  # Python's path lacks the working folder there
 
@@ -136,6 +139,23 @@ def test_weights_of_a_given_module_are_where_training_begins() -> None:
     torch.testing.assert_close(trained.fc.weight, given.fc.weight, atol=1e-9, rtol=0)
 
 
+def test_what_a_run_names_is_told_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_own_net(monkeypatch)
+    told = {name: f"importing own_net_of_mine:{name} from {path}, which the run names\n" for name in OWN}
+
+    def said(verb: Callable[..., object], *args: Any, **options: Any) -> str:
+        sys.modules.pop("own_net_of_mine", None)
+        verb(*args, **options, console=Console(stream=(stream := io.StringIO())))
+        return stream.getvalue()
+
+    changes = {"train.save_every_minutes": None, "train.epochs": 1}
+    assert "importing" not in said(pictorch.train, RECIPE, set=changes, out="run")
+    assert told["OwnNetOfMine"] in said(pictorch.evaluate, "run")
+    resumed = said(pictorch.train, resume="run", epochs=2)
+    assert told["OwnNetOfMine"] in resumed
+    assert told["loss_of_mine"] in resumed
+
+
 def test_recipes_are_checked_without_importing() -> None:
     recipe = load_recipe(RECIPE)
     assert recipe.model.name == "own_net_of_mine:OwnNetOfMine"
@@ -174,7 +194,8 @@ def test_killed_and_resumed_by_name_in_new_processes(monkeypatch: pytest.MonkeyP
     subprocess.run([PROGRAM, "train", "--resume", "killed", "-q"], check=True)
     for run in ("whole", "killed"):
         subprocess.run([PROGRAM, "evaluate", run, "--split", "test", "-q"], check=True, capture_output=True)
-        subprocess.run([PROGRAM, "export", run, "-q"], check=True, capture_output=True)
+        exported = subprocess.run([PROGRAM, "export", run], check=True, capture_output=True, text=True)
+        assert "importing own_net_of_mine:OwnNetOfMine from " in exported.stderr
         subprocess.run([PROGRAM, "verify", f"{run}/bundle", "-q"], check=True, capture_output=True)
         assert_untold(Path(run, "bundle"), "own_net_of_mine", "OwnNetOfMine", "loss_of_mine")
     assert differing(tmp_path / "whole", tmp_path / "killed") == []

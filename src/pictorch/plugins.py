@@ -4,7 +4,9 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.machinery import PathFinder
 from typing import Any
 
 from pictorch.errors import RecipeError, nearest
@@ -20,24 +22,62 @@ def object_name(given: object) -> str:
     return next(f"{GIVEN}:{name}" for name in names if re.fullmatch(r"[A-Za-z_]\w*", name))
 
 
+@contextmanager
+def working_folder_on_path() -> Iterator[None]:
+    """Lets the working folder be imported from, behind all else, and only meanwhile.
+
+    What lies there by chance thus never stands in for a module of Python or of an installed package.
+    """
+    folder = os.getcwd()
+    if folder in sys.path:
+        yield
+        return
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def importing(name: str) -> str:
+    """Returns the line that says which code a run is about to bring in, found without importing it."""
+    module_name = name.partition(":")[0]
+    file = getattr(sys.modules.get(module_name), "__file__", None)
+    if file is None:
+        file = _file_of(module_name)
+    return f"importing {name}{f' from {file}' if file else ''}, which the run names"
+
+
+def _file_of(module_name: str) -> str | None:
+    importlib.invalidate_caches()
+    parts, folders, file = module_name.split("."), None, None
+    with working_folder_on_path():
+        for number in range(1, len(parts) + 1):
+            spec = PathFinder.find_spec(".".join(parts[:number]), folders)
+            if spec is None:
+                return None
+            file, folders = spec.origin, spec.submodule_search_locations
+    return file
+
+
 def load_function(field: str, name: str) -> Callable[..., Any]:
     """Returns the function behind package.module:function, which a field of the recipe names.
 
-    The working folder is put on Python's path, for good, since a module may import others later.
     Raises RecipeError where there is no such function or its module raises.
     """
     module_name, _, function_name = name.partition(":")
     if module_name == GIVEN:
-        call = "train(resume=run, loss=...)" if field == "loss.name" else "evaluate(run, model=...)"
+        calls = "loss= of pictorch.train"
+        if field == "model.name":
+            calls = "model= of pictorch.train, pictorch.evaluate or pictorch.export"
         raise RecipeError(
-            f"{field}: {name} was given in Python, and a run keeps no code; give it again there, "
-            f"as in pictorch.{call}"
+            f"{field}: {name} was given in Python, and a run keeps no code; give it again there, as {calls}"
         )
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     importlib.invalidate_caches()
     try:
-        module = importlib.import_module(module_name)
+        with working_folder_on_path():
+            module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         remedy = "mend it there"
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
@@ -48,8 +88,8 @@ def load_function(field: str, name: str) -> Callable[..., Any]:
     if not callable(function):
         known = [each for each, value in vars(module).items() if callable(value)]
         raise RecipeError(
-            f"{field}: {module_name} has no function {function_name!r}{nearest(function_name, known)}; "
-            "name one that it has"
+            f"{field}: {getattr(module, '__file__', None) or module_name} has no function {function_name!r}"
+            f"{nearest(function_name, known)}; name one that it has"
         )
     return function
 

@@ -94,3 +94,14 @@ def test_models_shows_an_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
     (summary,) = models("own_net_of_mine:OwnNetOfMine", num_classes=3, image_size=8)
     assert summary["parameters"] == 3 * 8 * 9 + 8 + 128 * 3 + 3
     assert cli.main(["models", "own_net_of_mine:OwnNetOfMine", "--image-size", "8"]) == 0
+
+
+@pytest.mark.parametrize("body", ["raise SystemExit", "return Ends()"])
+def test_a_function_or_network_that_ends_python_is_refused(
+    monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    ends = "class Ends(nn.Linear):\n    __init__ = lambda self: super(Ends, self).__init__(1, 1)\n"
+    ends += "    def forward(self, images_nchw):\n        raise SystemExit\n"
+    write_own_net(monkeypatch, f"from torch import nn\n{ends}def make(*sizes):\n    {body}\n")
+    with pytest.raises(RecipeError, match=r"SystemExit"):
+        build_network(ModelSection(name="own_net_of_mine:make"), 3, SPEC)

@@ -78,7 +78,7 @@ def _evaluate_run(
     check_same_data(run, splits)
     image_set = choose_split(splits, split)
     runtime = resolve_runtime(recipe.train, any_device=True)
-    network = load_network(run, name, runtime.dtype, model)
+    network = load_network(run, name, runtime.dtype, model, console.line)
     runtime.place(network)
     openings = run.count_test_opening() if split == "test" else int(run.data()["test_openings"])
     console.detail(f"judging checkpoint {name} on {len(image_set):,} images, device {runtime.device.type}")

@@ -66,7 +66,7 @@ def export(
         name = run_folder.choose_checkpoint(checkpoint)
         recipe = run_folder.recipe()
         splits = _splits_of(run_folder, recipe, data, progress)
-        network = ClassProbabilities(load_network(run_folder, name, own=model)).eval()
+        network = ClassProbabilities(load_network(run_folder, name, own=model, progress=progress)).eval()
 
         progress(f"writing the graph of checkpoint {name} as ONNX, operator set {OPSET}")
         graph = onnx_bytes(network, splits.input)

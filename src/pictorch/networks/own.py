@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pictorch.errors import RecipeError
-from pictorch.plugins import in_short, load_function
+from pictorch.plugins import in_short, load_function, working_folder_on_path
 
 # A function takes the number of classes and the side of the images in pixels.
 OwnNetwork = nn.Module | Callable[[int, int], nn.Module]
@@ -28,8 +28,9 @@ def own_network(name: str, given: OwnNetwork | None, num_classes: int, image_siz
         if isinstance(given, nn.Module):
             network: object = deepcopy(given).to("cpu", torch.float32)
         else:
-            network = make(num_classes, image_size)
-    except Exception as error:
+            with working_folder_on_path():
+                network = make(num_classes, image_size)
+    except (Exception, SystemExit) as error:
         asked = "copied" if isinstance(given, nn.Module) else f"called with {num_classes}, {image_size}"
         raise RecipeError(
             f"model.name: {name} cannot be {asked} ({in_short(error)}); mend it there"

@@ -14,7 +14,7 @@ from pictorch.networks.options import apply_options
 from pictorch.networks.own import OwnNetwork, own_network
 from pictorch.networks.stemmed import STEMMED_NETWORKS
 from pictorch.networks.tutorials import Cifar10Cnn, LeNet, SimpleNet, SmallBnCnn
-from pictorch.plugins import in_short
+from pictorch.plugins import GIVEN, in_short
 from pictorch.recipe import ModelSection
 
 SMALL_IMAGE_SIDE = 64
@@ -61,6 +61,11 @@ def is_own(name: str) -> bool:
     return bool(colon) and package not in _ZOOS and all(part.isidentifier() for part in parts)
 
 
+def is_imported(name: str) -> bool:
+    """Returns whether a name is that of a user's own function, which building imports and calls."""
+    return is_own(name) and not name.startswith(f"{GIVEN}:")
+
+
 def build_network(
     model: ModelSection,
     num_classes: int,
@@ -81,7 +86,8 @@ def build_network(
         problem = f"model: the network is {model.name}, which pictorch knows; leave out model="
     if problem:
         raise RecipeError(problem)
-    refusals = (Exception,) if is_own(model.name) else (AssertionError, RuntimeError, ValueError)
+    refusals: tuple[type[BaseException], ...] = (AssertionError, RuntimeError, ValueError)
+    refusals = (Exception, SystemExit) if is_own(model.name) else refusals
     try:
         with warnings.catch_warnings():  # images too small for a network are refused below
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")

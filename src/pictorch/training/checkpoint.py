@@ -7,6 +7,7 @@ and need not be saved.
 
 import io
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from pictorch import durable
 from pictorch.errors import CheckpointError
 from pictorch.images import InputSpec
 from pictorch.networks import Classifier, OwnNetwork, build_network
+from pictorch.networks.zoo import is_imported
+from pictorch.plugins import importing
 from pictorch.run_folder import BEST, LAST, WEIGHTS, RunFolder
 from pictorch.training.session import Position, Session
 
@@ -57,7 +60,7 @@ def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[s
         run.checkpoint_path(name), manifest, keep_previous=name in (BEST, LAST)
     ) as folder:
         # Python writes the bytes, so that a full disk is an OSError and not one of each library's own.
-        (folder / WEIGHTS).write_bytes(save(_contiguous(session.judged_network)))
+        (folder / WEIGHTS).write_bytes(save(_in_memory_of_their_own(session.judged_network)))
         buffer = io.BytesIO()
         torch.save(state, buffer)
         (folder / _STATE).write_bytes(buffer.getvalue())
@@ -93,12 +96,16 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
 
 
 def load_network(
-    run: RunFolder, checkpoint: str, dtype: torch.dtype = torch.float32, own: OwnNetwork | None = None
+    run: RunFolder,
+    checkpoint: str,
+    dtype: torch.dtype = torch.float32,
+    own: OwnNetwork | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Classifier:
     """Returns the judged network of a checkpoint in evaluation mode, of `dtype`, on the CPU.
 
-    `own` is the network that was given in Python. Raises CheckpointError when the checkpoint is missing,
-    damaged or of another network.
+    `own` is the network that was given in Python; `progress` is told what is imported in its absence.
+    Raises CheckpointError when the checkpoint is missing, damaged or of another network.
     """
     try:
         folder, manifest, complaint = durable.newest_folder(run.checkpoint_path(checkpoint))
@@ -111,7 +118,10 @@ def load_network(
     _check_schema(manifest, folder)
     data = run.data()
     spec = InputSpec.from_json(data["input"])
-    network = build_network(run.recipe().model, len(data["class_names"]), spec, own=own).to(dtype)
+    model = run.recipe().model
+    if progress is not None and own is None and is_imported(model.name):
+        progress(importing(model.name))
+    network = build_network(model, len(data["class_names"]), spec, own=own).to(dtype)
     _load_weights(network, _read_weights(folder / WEIGHTS), folder)
     return network.eval()
 
@@ -172,8 +182,16 @@ def _with_own_names(optimizer_state: dict[str, Any]) -> dict[str, Any]:
     return {**optimizer_state, "state": states}
 
 
-def _contiguous(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+def _in_memory_of_their_own(network: nn.Module) -> dict[str, Tensor]:
+    """Returns the weights as safetensors takes them: tied ones once for each of their names."""
+    weights: dict[str, Tensor] = {}
+    taken = set()
+    for name, tensor in network.state_dict().items():
+        weight = tensor.detach().cpu().contiguous()
+        memory = weight.untyped_storage().data_ptr()
+        weights[name] = weight.clone() if memory in taken else weight
+        taken.add(memory)
+    return weights
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

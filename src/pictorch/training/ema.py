@@ -29,4 +29,5 @@ class WeightAverage:
 
     @staticmethod
     def _floats(network: nn.Module) -> list[Tensor]:
-        return [t.detach() for t in network.state_dict().values() if t.is_floating_point()]
+        floats = (t.detach() for t in network.state_dict().values() if t.is_floating_point())
+        return list({t.data_ptr(): t for t in floats}.values())  # tied weights move once

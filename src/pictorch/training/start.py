@@ -15,7 +15,8 @@ from pictorch.networks import OwnNetwork, build_network, name_problem
 from pictorch.networks.imagenet import IMAGENET
 from pictorch.networks.summary import summarize
 from pictorch.networks.weights import find_weights
-from pictorch.plugins import object_name
+from pictorch.networks.zoo import is_imported
+from pictorch.plugins import importing, object_name
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
@@ -25,6 +26,7 @@ from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
 from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
+from pictorch.training.own_network import try_own_network
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
@@ -113,6 +115,8 @@ def begun_run(
     network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
     try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
     check_parts(recipe, splits, network)
+    if not converts:
+        try_own_network(recipe, network)
     weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
@@ -164,6 +168,9 @@ def _resume(
                 f"added epochs {added.first_epoch + 1} to {added.end_epoch}, whose rate falls from "
                 f"{ADDED_PEAK_FACTOR:g} of the peak to 0"
             )
+        for name, given in ((recipe.model.name, own.model), (recipe.loss.name, own.loss)):
+            if given is None and is_imported(name):
+                console.line(importing(name))
         return fit(recipe, splits, run, console=console, started=started, added=added, own=own)
 
 
