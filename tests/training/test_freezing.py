@@ -89,6 +89,11 @@ def test_patterns_that_cannot_be_meant(patterns: list[str], says: str) -> None:
         frozen_by(freeze=patterns)
 
 
+def test_a_network_that_is_fixed_as_a_whole_is_told_apart_from_patterns() -> None:
+    with pytest.raises(RecipeError, match=r"model\.name: no parameter of the network learns"):
+        Freezing(TrainSection(epochs=1), make_network().requires_grad_(False))
+
+
 def moved(run: str, before: str, after: str) -> set[str]:
     """Returns the names of what differs between two checkpoints."""
     one, other = (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pictorch.errors import RecipeError
 from pictorch.recipe import Recipe, TrainSection
@@ -54,3 +54,26 @@ def test_trying_draws_nothing() -> None:
 def test_one_that_knows_labels_only_is_refused_for_mixed_images() -> None:
     with pytest.raises(RecipeError, match=r"object:f fails for logits \(4, 3\) and targets \(4, 3\)"):
         tried(F.nll_loss, mixup=0.2)
+
+
+def test_one_that_ends_python_is_refused() -> None:
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        raise SystemExit
+
+    with pytest.raises(RecipeError, match=r"fails for .*SystemExit"):
+        tried(loss)
+
+
+def test_parameters_of_a_loss_are_refused_where_they_want_to_learn() -> None:
+    class Scaled(nn.CrossEntropyLoss):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+            return super().forward(self.scale * logits, targets)
+
+    with pytest.raises(RecipeError, match="nothing would move them"):
+        tried(Scaled())
+    tried(Scaled().requires_grad_(False))
+    tried(nn.CrossEntropyLoss())

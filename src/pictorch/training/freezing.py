@@ -23,6 +23,11 @@ class Freezing:
         names = {name for pattern in section.freeze for name in _matching(pattern, network)}
         # What the network itself keeps fixed never learns.
         learning = {name for name, parameter in parameters.items() if parameter.requires_grad}
+        if not learning:
+            raise RecipeError(
+                "model.name: no parameter of the network learns, since none requires a gradient; call "
+                "requires_grad_(True) on what is to learn"
+            )
         if not learning - names:
             raise RecipeError(
                 "train.freeze: nothing is left to learn; leave out a pattern, or freeze all but the last "

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pictorch.errors import RecipeError
 from pictorch.plugins import in_short, load_function
@@ -33,6 +33,11 @@ def try_own_loss(recipe: Recipe, given: OwnLoss | None, num_classes: int, runtim
     if ":" not in name:
         return
     loss = own_loss(name, given)
+    if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
+        raise RecipeError(
+            f"loss.name: {name} has parameters that want a gradient, and nothing would move them; let the "
+            "network have them, or call requires_grad_(False) on the loss"
+        )
     drawn = torch.linspace(-1, 1, _IMAGES * num_classes, dtype=runtime.dtype, device=runtime.device)
     logits = drawn.reshape(_IMAGES, num_classes).requires_grad_()
     targets = torch.arange(_IMAGES, device=runtime.device) % num_classes
@@ -40,7 +45,7 @@ def try_own_loss(recipe: Recipe, given: OwnLoss | None, num_classes: int, runtim
         targets = F.one_hot(targets, num_classes).to(runtime.dtype)
     try:
         fault = _fault(loss(logits, targets), logits)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shapes = f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)}"
         raise RecipeError(
             f"loss.name: {name} fails for {shapes} ({in_short(error)}); mend it there"
