@@ -196,6 +196,9 @@ def test_the_newest_epochs_stay(run: RunFolder) -> None:
     assert len(run.checkpoints()) == 5
     run.drop_checkpoints(keep=1, until_epoch=9998)
     assert len(run.checkpoints()) == 5
+    checkpoint(run, "epoch-0000")
+    run.drop_checkpoints(keep=1, until_epoch=10_001)
+    assert run.checkpoints() == ["best", "last", "epoch-0000", "epoch-10001"]
 
 
 def test_only_whole_names_are_checkpoints(run: RunFolder) -> None:
