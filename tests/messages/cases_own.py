@@ -30,6 +30,20 @@ class Net(nn.Sequential):
 def mean_loss(logits, targets):
     return F.cross_entropy(logits, targets)
 """
+HEAD_FIRST = (
+    GOOD
+    + """\
+
+class Net(nn.Module):
+    def __init__(self, num_classes, image_size):
+        super().__init__()
+        self.head = nn.Linear(192, num_classes)
+        self.body = nn.Linear(3 * image_size**2, 192)
+
+    def forward(self, images_nchw):
+        return self.head(self.body(images_nchw.flatten(1)))
+"""
+)
 IMAGES = np.arange(12 * 8 * 8 * 3, dtype=np.uint8).reshape(12, 8, 8, 3)
 LABELS = np.arange(12) % 3
 
@@ -136,13 +150,17 @@ CASES = [
     wrong("own loss that is a number", "loss", "def mean_loss(logits, targets):\n    return 0.5", "a float"),
     wrong("own loss that is not finite", "loss", "def mean_loss(logits, targets):\n    return logits.log().sum()", "nan"),
     wrong("own loss without a gradient", "loss", "def mean_loss(logits, targets):\n    return logits.detach().mean()", "does not depend on the logits"),
+    wrong("own loss that would learn", "loss", GOOD + "mean_loss = nn.Linear(1, 1)\n", "nothing would move them"),
+    wrong("own network without a gradient", "model", GOOD + "class Net(Net):\n    def forward(self, x):\n        return super().forward(x).detach()\n", "logits without a gradient"),
+    Case("own network with its head first", f"{TRAIN} --set model.name=own_net:Net --set optimizer.backbone_lr_factor=0.1", 2, "body, registered last, gives 192 numbers", again(own_net), lambda: own_net(HEAD_FIRST), makes=("__pycache__",)),
+    given("network that is fixed", 2, "none requires a gradient", "requires_grad_(True)", {"model": net(3, 8).requires_grad_(False)}, {"model": net(3, 8)}),
     given("text in place of a network", 2, "a str is neither", "set=['model.name=NAME']", {"model": "simple_net"}, {"set": ["model.name=simple_net"]}),
     given("network that cannot be copied", 2, "cannot be copied (TypeError: a file is open)", "mend it there", {"model": Uncopied(192, 3)}, {"model": net}),
     Case("network for a known name", "evaluate run", 2, "simple_net", called(judge(), says="leave out model="), known_run, only=PYTHON, call=judge(model=net)),
     Case("loss for a known name", "train --resume run", 2, "cross_entropy", called(go_on(), says="leave out loss="), known_run, only=PYTHON, call=go_on(loss=F.cross_entropy)),
     Case("images of a run that were given", "evaluate run", 3, "object:arrays", called(judge(model=net, data=(IMAGES, LABELS)), says="pictorch.evaluate(run, data=(images, labels))"), run_of_objects),
-    Case("network of a run that was given", "export run", 2, "object:net", called(judge(model=net, data=(IMAGES, LABELS)), says="pictorch.evaluate(run, model=...)"), run_of_objects, only=PYTHON, call=lambda: pictorch.export("run", data=(IMAGES, LABELS))),
-    Case("loss of a run that was given", "train --resume run", 2, "object:cross_entropy", called(go_on(model=net, loss=F.cross_entropy, data=(IMAGES, LABELS)), says="pictorch.train(resume=run, loss=...)"), run_of_objects, only=PYTHON, call=go_on(model=net, data=(IMAGES, LABELS))),
+    Case("network of a run that was given", "export run", 2, "object:net", called(judge(model=net, data=(IMAGES, LABELS)), says="as model= of pictorch.train, pictorch.evaluate or pictorch.export"), run_of_objects, only=PYTHON, call=lambda: pictorch.export("run", data=(IMAGES, LABELS))),
+    Case("loss of a run that was given", "train --resume run", 2, "object:cross_entropy", called(go_on(model=net, loss=F.cross_entropy, data=(IMAGES, LABELS)), says="as loss= of pictorch.train"), run_of_objects, only=PYTHON, call=go_on(model=net, data=(IMAGES, LABELS))),
     Case("given network of other shapes", "evaluate run", 4, "does not fit the run's network: network.1.bias", called(judge(model=net, data=(IMAGES, LABELS)), says="the network of this run"), run_of_objects, only=PYTHON, call=judge(model=lambda classes, size: nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.Linear(5, classes)), data=(IMAGES, LABELS))),
     pair("set of images", "a set is no source", "(images, labels)", {1, 2}),
     pair("list of images of two sizes", "inhomogeneous", "give NumPy's or torch's", ([IMAGES[0], IMAGES[0, :4]], [0, 1])),
