@@ -132,10 +132,10 @@ def measure(recipe: str, folder: Path, seeds: list[int]) -> dict[str, Any]:
         "n": len(seeds),
         "test_images": 5000,
         "values": values,
-        "mean_fine_tuned": statistics.mean(value["fine_tuned"] for value in values),
-        "mean_from_scratch": statistics.mean(value["from_scratch"] for value in values),
-        "mean_gain": mean,
-        "interval_95_of_the_mean_gain": [mean - half, mean + half],
+        "mean_fine_tuned": round(statistics.mean(value["fine_tuned"] for value in values), 5),
+        "mean_from_scratch": round(statistics.mean(value["from_scratch"] for value in values), 5),
+        "mean_gain": round(mean, 5),
+        "interval_95_of_the_mean_gain": [round(mean - half, 5), round(mean + half, 5)],
         "source_classes": SOURCE_CLASSES,
         "pretraining": pretraining,
         "fine_tuning": [*COMMON, *FINE_TUNING],
@@ -145,6 +145,8 @@ def measure(recipe: str, folder: Path, seeds: list[int]) -> dict[str, Any]:
             **{name: list(map(best_val_accuracy, runs)) for name, runs in scratch.items()},
             "fine_tuned": list(map(best_val_accuracy, tuned)),
         },
+        "note": "one pretraining for all seeds; a seed draws the images, the order and the first weights; "
+        "settings were chosen on validation and each test set opened once",
     }
 
 
