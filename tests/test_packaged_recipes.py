@@ -1,12 +1,14 @@
 """The packaged recipes: the tutorials' own settings stand in them, and each network takes its images."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pictorch.images import InputSpec
-from pictorch.networks import build_network
-from pictorch.recipe_files import load_recipe, packaged_recipes
+from pictorch.networks import build_network, name_problem
+from pictorch.recipe_files import dump_recipe, load_recipe, packaged_recipes, recipe_header
 
 _HALF = (0.5, 0.5, 0.5)
 _SCALED_ONLY = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -129,3 +131,23 @@ def test_the_network_of_a_recipe_takes_its_images(name: str) -> None:
     spec = InputSpec(stored_size=stored_size, image_size=recipe.data.image_size or stored_size)
     network = build_network(recipe.model, 10, spec)
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", packaged_recipes())
+def test_a_packaged_recipe_loads_and_reads_back_equal(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name, network_problem=name_problem)
+    assert recipe.name == name
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(dump_recipe(recipe))
+    assert load_recipe(copy) == recipe
+    assert load_recipe(recipe) == recipe
+    assert load_recipe(recipe.model_dump()) == recipe
+    assert load_recipe(json.loads(recipe.model_dump_json())) == recipe
+
+
+@pytest.mark.parametrize("name", packaged_recipes())
+def test_a_packaged_recipe_says_its_command_and_its_score(name: str) -> None:
+    header = recipe_header(name)
+    assert f"command: pictorch train {name}" in header
+    assert ("test accuracy: " in header) != ("goal: " in header), "measured, or a goal until it is"
+    assert not header.startswith("#")

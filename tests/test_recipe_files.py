@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pictorch.errors import RecipeError
-from pictorch.networks import name_problem
 from pictorch.recipe import Recipe
 from pictorch.recipe_files import (
     dump_recipe,
@@ -52,29 +51,6 @@ def problems(ref: Any, overrides: Any = (), **options: Any) -> tuple[str, ...]:
 
 
 # --- packaged -------------------------------------------------------------------------------------
-
-
-def test_the_packaged_recipes() -> None:
-    assert packaged_recipes() == sorted(packaged_recipes())
-    assert {"digits", "cifar10-cnn", "cifar10-simple-net"} <= set(packaged_recipes())
-
-
-@pytest.mark.parametrize("name", packaged_recipes())
-def test_a_packaged_recipe_loads_and_reads_back_equal(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(name, network_problem=name_problem)
-    assert recipe.name == name
-    assert load_recipe(write(tmp_path, dump_recipe(recipe), "copy.yaml")) == recipe
-    assert load_recipe(recipe) == recipe
-    assert load_recipe(recipe.model_dump()) == recipe
-    assert load_recipe(json.loads(recipe.model_dump_json())) == recipe
-
-
-@pytest.mark.parametrize("name", packaged_recipes())
-def test_a_packaged_recipe_says_its_command_and_its_score(name: str) -> None:
-    header = recipe_header(name)
-    assert f"command: pictorch train {name}" in header
-    assert ("test accuracy: " in header) != ("goal: " in header), "measured, or a goal until it is"
-    assert not header.startswith("#")
 
 
 def test_recipes_lists_or_explains() -> None:

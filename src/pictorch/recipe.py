@@ -9,6 +9,7 @@ Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Positive = Annotated[float, Field(gt=0)]
 PositiveTriple = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Alpha = Annotated[float, Field(ge=0, le=100)]
 OwnFunction = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 
@@ -90,17 +91,13 @@ class AugmentSection(Section):
     erasing: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="probability that a rectangle of the image is set to the mean colour"
     )
-    mixup: float = Field(
+    mixup: Alpha = Field(
         0.0,
-        ge=0,
-        le=100,
         description="alpha of the beta distribution that the share of a second image is drawn from, "
         "labels are mixed alike; 0: none",
     )
-    cutmix: float = Field(
+    cutmix: Alpha = Field(
         0.0,
-        ge=0,
-        le=100,
         description="the same for the area of a rectangle that a second image fills; with mixup each "
         "step draws one of the two",
     )

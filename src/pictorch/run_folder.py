@@ -24,7 +24,7 @@ from pictorch.run_records import npz_bytes, read_json, read_lines, read_npz
 
 SCHEMA = 1
 BEST, LAST, WEIGHTS = "best", "last", "model.safetensors"
-FIRST = "epoch-0000"  # of a run that began as somebody's weights
+FIRST = "epoch-0000"  # of a run that began as somebody's weights; it always stays
 
 # What a start that was killed before run.json leaves behind; run.lock comes first.
 _BEGUN = {"run.lock", "recipe.yaml", "environment.json", "data.json"}
@@ -340,10 +340,7 @@ class RunFolder:
         return [name for name in (BEST, LAST) if durable.exists(folder / name)] + kept
 
     def drop_checkpoints(self, *, keep: int, until_epoch: int) -> None:
-        """Removes the oldest `epoch-NNNN` up to `until_epoch` so that the newest `keep` of them stay.
-
-        Nothing else has the weights of epoch 0, which stays.
-        """
+        """Removes the oldest `epoch-NNNN` up to `until_epoch` so that FIRST and the newest `keep` stay."""
         for epoch in [epoch for epoch in self._kept_epochs() if 0 < epoch <= until_epoch][:-keep]:
             durable.remove_folder(self.checkpoint_path(f"epoch-{epoch:04d}"))
         durable.sweep(self._file("checkpoints"))
