@@ -77,6 +77,7 @@ def test_help_lists_every_verb_once_in_the_order_of_the_work(capsys: pytest.Capt
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.slow
 def test_next_lines_can_be_pasted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "a run's folder"
     quick = ["--epochs", "1", "--set", "train.threads=1", "-q"]
@@ -256,6 +257,7 @@ def test_brackets_and_colons_in_names_are_text(capsys: pytest.CaptureFixture[str
     assert "dog [red] [/] :smile:" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_quiet_leaves_stderr_to_errors(
     trained: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_summarizing_leaves_no_trace() -> None:
     assert sum(layer["parameters"] for layer in summary["layers"]) == summary["parameters"]
 
 
+@pytest.mark.slow
 def test_all_models_are_listed_by_name() -> None:
     summaries = models(image_size=16)
     assert [summary["name"] for summary in summaries] == list(NETWORKS)

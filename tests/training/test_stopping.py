@@ -18,6 +18,7 @@ from run_bytes import differing
 QUIET = Console("quiet")
 
 
+@pytest.mark.slow
 def test_the_clock_stops_a_training_that_goes_on_to_the_same_bytes(
     busy_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_best_of_a_future_that_comes_again_is_the_same(busy_recipe: dict[str, An
         assert not Path(out, "checkpoints/best.previous").exists(), "a finished run has no use for it"
 
 
+@pytest.mark.slow
 def test_best_of_a_future_that_does_not_come_again_is_taken_back(
     busy_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +149,7 @@ def test_best_of_a_future_that_does_not_come_again_is_taken_back(
     assert epoch_of(run, BEST) == result.best_epoch == 1
 
 
+@pytest.mark.slow
 def test_best_that_is_lost_is_chosen_anew(busy_recipe: dict[str, Any]) -> None:
     busy_recipe["train"]["epochs"] = 3
     run = killed_between_best_and_last(busy_recipe, "run")
