@@ -137,6 +137,15 @@ def test_best_of_a_future_that_comes_again_is_the_same(busy_recipe: dict[str, An
         assert not Path(out, "checkpoints/best.previous").exists(), "a finished run has no use for it"
 
 
+def test_a_kill_after_the_last_epoch_leaves_nothing_to_train(plain_recipe: dict[str, Any]) -> None:
+    plain_recipe["train"]["epochs"] = 1
+    run = RunFolder.open(train(plain_recipe, out="run", console=QUIET).run)
+    durable.write_json(run.path / "run.json", {**run.facts(), "finished_epoch": None})
+    before = run.log_path.read_text()
+    assert train(resume="run", console=QUIET).epochs == run.facts()["finished_epoch"] == 1
+    assert "(epoch 1 of 1)" in run.log_path.read_text().removeprefix(before)
+
+
 @pytest.mark.slow
 def test_best_of_a_future_that_does_not_come_again_is_taken_back(
     busy_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -89,8 +89,8 @@ def restore_or_begin(session: Session, splits: Splits, run: RunFolder, console: 
         if restored.complaint is not None:
             console.line(f"{restored.complaint}; going on from {restored.folder} in its place")
         console.line(
-            f"going on with {run.path} after step {session.step} (epoch {session.position.epoch + 1} of "
-            f"{session.epochs_planned})"
+            f"going on with {run.path} after step {session.step} "
+            f"(epoch {min(session.position.epoch + 1, session.epochs_planned)} of {session.epochs_planned})"
         )
         refresh_patience(session)
 
