@@ -186,13 +186,6 @@ def test_a_random_flip_does_not_alternate() -> None:
     assert 0.45 < (first.flip == second.flip).double().mean() < 0.55
 
 
-def test_rows_of_draws() -> None:
-    draws = drawn(WITH_CUTOUT, 32, np.arange(10))
-    cut = draws.rows(1, 8, 3)
-    for name in ("flip", "offset_yx", "cutout_yx"):
-        assert torch.equal(getattr(cut, name), getattr(draws, name)[[1, 4, 7]])
-
-
 def test_what_does_not_fit_the_images_is_refused_together() -> None:
     check_fits(AugmentSection(crop_padding=7, cutout=8), 8)
     check_fits(AugmentSection(), 1)
