@@ -18,6 +18,22 @@ from pictorch.training.start import train
 QUIET = Console("quiet")
 # What of a position only the schedule plateau needs.
 PLATEAU = ("rate_falls", "lowest_loss", "epochs_since_lowest")
+# The child kills itself at the end of a step: as hard as `kill -9`, and always at the same place.
+KILLED_CHILD = """
+import os, signal, sys
+from pictorch import cli
+from pictorch.training import loop
+steps_left, arguments = int(sys.argv[1]), sys.argv[2:]
+real = loop.train_step
+def train_step(session, **options):
+    global steps_left
+    steps_left -= 1
+    if steps_left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(session, **options)
+loop.train_step = train_step
+sys.exit(cli.main(arguments))
+"""
 
 
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:

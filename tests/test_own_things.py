@@ -30,6 +30,7 @@ from pictorch.training.checkpoint import load_network
 from pictorch.training.console import Console
 from pictorch.training.result import FitResult
 from run_bytes import differing
+from stopped_run import KILLED_CHILD
 
 QUIET = Console("quiet")
 RECIPE: dict[str, Any] = {
@@ -42,22 +43,6 @@ RECIPE: dict[str, Any] = {
 OWN = ("OwnNetOfMine", "loss_of_mine")
 NAMES = ("red", "green", "blue")
 PROGRAM = Path(sys.executable).with_name("pictorch")  # Python's path lacks the working folder there
-
-# Kills itself at the end of a step, as hard as `kill -9`.
-_KILLED = """
-import os, signal, sys
-from pictorch import cli
-from pictorch.training import loop
-steps_left, real = 13, loop.train_step
-def train_step(session, **options):
-    global steps_left
-    steps_left -= 1
-    if steps_left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(session, **options)
-loop.train_step = train_step
-sys.exit(cli.main(sys.argv[1:]))
-"""
 
 
 class NetworkThatIsMine(nn.Module):
@@ -189,7 +174,7 @@ def test_killed_and_resumed_by_name_in_new_processes(monkeypatch: pytest.MonkeyP
     write_own_net(monkeypatch)
     Path("mine.yaml").write_text(json.dumps(RECIPE))
     subprocess.run([PROGRAM, "train", "mine.yaml", "--out", "whole", "-q"], check=True)
-    command = [sys.executable, "-c", _KILLED, "train", "mine.yaml", "--out", "killed", "-q"]
+    command = [sys.executable, "-c", KILLED_CHILD, "13", "train", "mine.yaml", "--out", "killed", "-q"]
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
     subprocess.run([PROGRAM, "train", "--resume", "killed", "-q"], check=True)
     for run in ("whole", "killed"):

@@ -18,24 +18,7 @@ from pictorch.training.console import Console
 from pictorch.training.session import Position
 from pictorch.training.start import train
 from run_bytes import differing, files_of
-from stopped_run import PLATEAU, QUIET, change_state, dropped, stop_after, stopped_copy
-
-# The child kills itself at the end of a step: as hard as `kill -9`, and always at the same place.
-_KILLED_CHILD = """
-import os, signal, sys
-from pictorch import cli
-from pictorch.training import loop
-steps_left, arguments = int(sys.argv[1]), sys.argv[2:]
-real = loop.train_step
-def train_step(session, **options):
-    global steps_left
-    steps_left -= 1
-    if steps_left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(session, **options)
-loop.train_step = train_step
-sys.exit(cli.main(arguments))
-"""
+from stopped_run import KILLED_CHILD, PLATEAU, QUIET, change_state, dropped, stop_after, stopped_copy
 
 
 @pytest.mark.slow
@@ -51,7 +34,7 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
     recipe = tmp_path / "busy.yaml"
     recipe.write_text(yaml.safe_dump(busy_recipe))
     train(recipe, out="whole", console=QUIET)
-    command = [sys.executable, "-c", _KILLED_CHILD]
+    command = [sys.executable, "-c", KILLED_CHILD]
     start = ["train", str(recipe), "--out", "killed", "-q"]
     go_on = ["train", "--resume", "killed", "-q"]
     for steps, arguments in ((0, start), (7, go_on), (11, go_on), (1, go_on)):

@@ -49,7 +49,6 @@ def add(verb: AddVerb) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from pictorch.run_folder import RunFolder
     from pictorch.training.start import train
 
     result = train(
@@ -76,8 +75,15 @@ def _train(args: argparse.Namespace) -> None:
     print(f"trained to epoch {result.epochs}{early}: {judged}; kept in {result.run}")
     if result.stopped_by == "max_minutes":
         return print_next({f"train --resume {run}": ""})
-    split = " --split test" if RunFolder.open(result.run).data()["counts"]["test"] else ""
-    return print_next({f"evaluate {run}{split}": "", f"export {run}": ""})
+    return print_next({_evaluate_line(result.run): "", f"export {run}": ""})
+
+
+def _evaluate_line(run: str) -> str:
+    """Returns the command that judges a run, on the test images where it has some."""
+    from pictorch.run_folder import RunFolder
+
+    split = " --split test" if RunFolder.open(run).data()["counts"]["test"] else ""
+    return f"evaluate {shlex.quote(run)}{split}"
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -96,7 +102,7 @@ def _convert(args: argparse.Namespace) -> None:
         return print_json(result.to_json())
     run = shlex.quote(result.run)
     print(f"{result.in_words()}\nall of {result.weights} fits {result.network}; kept in {result.run}")
-    return print_next({f"evaluate {run} --split test": "", f"report {run}": "", f"export {run}": ""})
+    return print_next({_evaluate_line(result.run): "", f"report {run}": "", f"export {run}": ""})
 
 
 def _demo(args: argparse.Namespace) -> None:

@@ -1,15 +1,13 @@
-"""Networks that users bring: whether they can learn, and have their head where the recipe needs it."""
+"""Networks that users bring: whether they can learn."""
 
 import torch
 from torch import Tensor
 
 from pictorch.errors import RecipeError
 from pictorch.networks import Classifier
-from pictorch.networks.ends import stem_and_head
 from pictorch.networks.zoo import is_own
 from pictorch.plugins import in_short
 from pictorch.recipe import Recipe
-from pictorch.training.freezing import BACKBONE
 
 
 def try_own_network(recipe: Recipe, network: Classifier) -> None:
@@ -19,7 +17,6 @@ def try_own_network(recipe: Recipe, network: Classifier) -> None:
     """
     if not is_own(recipe.model.name):
         return
-    _check_head(recipe, network)
     side = network.input_spec.stored_size
     kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:
@@ -39,23 +36,3 @@ def _fault(logits: object, network: Classifier) -> str:
     if logits.shape != (2, network.num_classes):
         return f"gives an output of shape {tuple(logits.shape)}, not (2, {network.num_classes})"
     return "" if logits.requires_grad else "gives logits without a gradient, from which nothing learns"
-
-
-def _check_head(recipe: Recipe, network: Classifier) -> None:
-    """Raises RecipeError where a field acts on the last layer and what was registered last is another."""
-    uses = {
-        f"train.freeze=[{BACKBONE}]": BACKBONE in recipe.train.freeze,
-        "optimizer.backbone_lr_factor": recipe.optimizer.backbone_lr_factor != 1,
-        "model.weights": recipe.model.weights is not None,
-    }
-    field = next((field for field, is_set in uses.items() if is_set), None)
-    _, head = stem_and_head(network.network)
-    numbers = network.network.get_parameter(f"{head}.weight").shape[0] if head else 0
-    if field is None or numbers == network.num_classes:
-        return
-    found = f"{head}, registered last, gives {numbers} numbers" if head else "no layer has a weight matrix"
-    remedy = "freeze by patterns" if "freeze" in field else f"leave out {field}"
-    raise RecipeError(
-        f"{field}: the last layer of {recipe.model.name} was not found ({found}, not {network.num_classes}); "
-        f"register it last, or {remedy}"
-    )

@@ -24,6 +24,7 @@ from pictorch.run_records import epochs_planned
 from pictorch.training.console import Console, command_line
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
+from pictorch.training.head import check_head
 from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.own_network import try_own_network
@@ -116,6 +117,7 @@ def begun_run(
     try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
     check_parts(recipe, splits, network)
     if not converts:
+        check_head(recipe, network)
         try_own_network(recipe, network)
     weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
     run = RunFolder.create(out, recipe.name)
