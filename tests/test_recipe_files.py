@@ -166,7 +166,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     assert sorted(lines[1:]) == sorted(
         [
             "data.sorce = 'digits': unknown key (did you mean source?); "
-            "known: source, image_size, val_fraction, test_fraction, split_seed",
+            "known: source, train, test, root, on_bad, image_size, fit, val_fraction, test_fraction, split_seed",
             f"augmnt: unknown section (did you mean augment?); known: {sections}",
             f"trian: unknown section (did you mean train?); known: {sections}",
             "data.source: required, but not given; add `--set data.source=VALUE`",
@@ -200,7 +200,7 @@ def test_sections_that_disagree() -> None:
 
 
 def test_missing_sections() -> None:
-    required = ("data.source", "model.name", "optimizer.lr", "train.epochs")
+    required = ("model.name", "optimizer.lr", "train.epochs", "data.source")
     assert problems({}) == tuple(
         f"recipe: {key}: required, but not given; add `--set {key}=VALUE`" for key in required
     )

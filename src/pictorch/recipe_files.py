@@ -273,11 +273,12 @@ def _required(section: str) -> list[str]:
 def _contradictions(values: dict[str, Any], error: ValidationError) -> list[str]:
     """Returns which fields do not fit together; pydantic asks only once each is right by itself."""
     wrong = {".".join(map(str, detail["loc"][:2])) for detail in error.errors()}
-    if "" in wrong or any(not isinstance(values.get(name, {}), dict) for name in SECTIONS):
-        return []  # it did look, or there is nothing to look at
+    if "" in wrong:
+        return []  # it did look
+    given = {name: values[name] if isinstance(values.get(name), dict) else {} for name in SECTIONS}
     sections: dict[str, Any] = {
         name: section.model_construct(
-            **{str(key): value for key, value in values.get(name, {}).items() if f"{name}.{key}" not in wrong}
+            **{str(key): value for key, value in given[name].items() if f"{name}.{key}" not in wrong}
         )
         for name, section in SECTIONS.items()
     }

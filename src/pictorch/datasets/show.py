@@ -205,7 +205,7 @@ def _draw(
 
     names = [shown(name) for name in contents.class_names]
     lettering = Lettering.of(names)
-    title = shown(_name_of(recipe.data.source))
+    title = shown(_name_of(recipe.data.training_source))
     total = sum(part_counts(contents).values())
     samples = _samples(contents.parts["train"], facts["train"], _usable(contents, facts, splits), names)
     side = splits.input.stored_size

@@ -73,7 +73,7 @@ def load_splits(
     where the cache cannot be written.
     """
     if given is None or isinstance(given, str | Path):
-        source = find_source(data.source if given is None else str(given), progress)
+        source = find_source(data.training_source if given is None else str(given), progress)
     else:
         source = array_source(given)
     store = open_store(source, data.image_size, progress)

@@ -118,7 +118,9 @@ def _portable(recipe: Recipe) -> dict[str, Any]:
     Names of the user's own become 'own': a bundle needs no code and tells none.
     """
     record = recipe.model_dump(mode="json")
-    record["data"]["source"] = os.path.basename(os.path.abspath(recipe.data.source))
+    for key in ("source", "train", "test", "root"):
+        if record["data"][key] is not None:
+            record["data"][key] = os.path.basename(os.path.abspath(record["data"][key]))
     if recipe.model.weights is not None:
         record["model"]["weights"] = os.path.basename(recipe.model.weights)
     if recipe.data.source == ARRAYS:

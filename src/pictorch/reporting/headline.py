@@ -16,7 +16,7 @@ MOST_CLASSES = 6
 def title(records: Records) -> str:
     """Returns recipe, data and network in one line."""
     recipe = records.recipe
-    return f"{recipe.name} · {recipe.data.source} · {recipe.model.name}"
+    return f"{recipe.name} · {recipe.data.training_source} · {recipe.model.name}"
 
 
 def render_headline(records: Records) -> Markup:
@@ -38,7 +38,7 @@ def _head(records: Records) -> Markup:
         if records.num_images(split)
     ]
     facts = [
-        f"{recipe.model.name} on {recipe.data.source}",
+        f"{recipe.model.name} on {recipe.data.training_source}",
         f"{num_classes} classes" if num_classes else None,
         f"{', '.join(images)} images" if images else None,
     ]

@@ -127,7 +127,7 @@ def begun_run(
             command=command_line(),
             network=summarize(network, recipe.model.name),
             environment=describe_environment(runtime),
-            data=describe_splits(splits, recipe.data.source),
+            data=describe_splits(splits, recipe.data.training_source),
             segments=[Segment(0, 0 if converts else recipe.train.epochs, 1.0).to_json()],
             weights=None if weights is None else weights.to_json(),
         )
@@ -202,8 +202,9 @@ def _added_segment(run: RunFolder, epochs: int | None) -> Segment | None:
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
     """Returns the recipe with data.source and model.weights from the root on, where they are paths."""
     data, model = recipe.data, recipe.model
-    if data.source not in SOURCES:
-        data = data.model_copy(update={"source": _absolute(data.source)})
+    paths = {key: getattr(data, key) for key in ("source", "train", "test", "root")}
+    found = {key: _absolute(path) for key, path in paths.items() if path is not None and path not in SOURCES}
+    data = data.model_copy(update=found)
     if model.weights not in (None, IMAGENET):
         model = model.model_copy(update={"weights": _absolute(str(model.weights))})
     return recipe.model_copy(update={"data": data, "model": model})

@@ -1,8 +1,8 @@
-"""The recipe: everything that decides what a training gives, as one typed, frozen, closed record."""
+"""The sections of a recipe, each typed, frozen and closed."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
@@ -11,7 +11,8 @@ PositiveTriple = Annotated[tuple[Positive, Positive, Positive], Field(strict=Fal
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Alpha = Annotated[float, Field(ge=0, le=100)]
 OwnFunction = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
-Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 
 
 class Section(BaseModel):
@@ -23,18 +24,42 @@ class Section(BaseModel):
 class DataSection(Section):
     """Where the images come from and how they are divided."""
 
-    source: str = Field(
-        min_length=1,
-        description="a name (digits, cifar10) or a path: a folder of classes, a folder with "
-        "train/val/test, a zip of either, or CIFAR-10's python archive or its batches",
+    source: Text | None = Field(
+        None,
+        description="where all images come from: a name that docs/data.md lists, or a path: a folder of "
+        "classes, a folder with train/val/test, a zip of either, a text list, a CSV file, an .npz, or a "
+        "dataset's own files; null: train and test say it",
+    )
+    train: Text | None = Field(
+        None,
+        description="where the training images come from, in place of source; its parts train and val "
+        "are used",
+    )
+    test: Text | None = Field(
+        None,
+        description="where the test images come from: its part test, or all images where it has one part; "
+        "classes are matched by name; null: source or train",
+    )
+    root: Text | None = Field(
+        None, description="folder that the relative paths in a list start from; null: that of the list"
+    )
+    on_bad: Literal["stop", "skip"] = Field(
+        "stop",
+        description="what an image or a line of a list that cannot be used does: stop, or be skipped and "
+        "listed in the run folder",
     )
     image_size: int | None = Field(
         None,
         ge=1,
         le=4096,
         description="side in pixels of the square images that the network sees; larger ones are "
-        "shrunk to fit and centre-cropped, smaller ones enlarged inside the network's graph; "
+        "shrunk as fit says, smaller ones enlarged inside the network's graph; "
         "null: the size that all images of the source have",
+    )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        "crop",
+        description="how an image that is not square becomes so: crop cuts out the largest square in the "
+        "middle, pad adds mean grey beside the shorter side, stretch changes the sides' ratio",
     )
     val_fraction: float = Field(
         0.1,
@@ -52,6 +77,11 @@ class DataSection(Section):
     split_seed: int = Field(
         0, ge=0, lt=2**63, description="seed of both divisions; train.seed leaves them alone"
     )
+
+    @property
+    def training_source(self) -> str:
+        """Where the training images come from: source, or train in its place."""
+        return self.source or self.train or ""
 
 
 class AugmentSection(Section):
@@ -110,7 +140,7 @@ class ModelSection(Section):
         description="a network that `pictorch models` lists, torchvision:NAME, timm:NAME with the timm "
         "extra, or a function of yours, package.module:function"
     )
-    weights: Annotated[str, Field(min_length=1)] | None = Field(
+    weights: Text | None = Field(
         None,
         description="where the first weights come from: imagenet (torchvision's, downloaded), a run, a "
         "bundle, or a .pth or .safetensors file; null: drawn",
@@ -305,96 +335,3 @@ class TrainSection(Section):
     log_every_steps: int = Field(
         50, ge=1, description="steps between two recorded training losses; the last of an epoch is one too"
     )
-
-
-class Recipe(Section):
-    """A whole recipe; `name` is the file's name without its ending."""
-
-    name: str = Field("recipe", max_length=100, pattern=r"^[^\s./\\-][^/\\\x00-\x1f]*$")
-    data: DataSection
-    augment: AugmentSection = AugmentSection()
-    model: ModelSection
-    loss: LossSection = LossSection()
-    optimizer: OptimizerSection
-    schedule: ScheduleSection = ScheduleSection()
-    train: TrainSection
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Recipe":
-        problems = contradictions(self)
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-
-def contradictions(recipe: Recipe) -> list[str]:
-    """Returns a line for each pair of fields that do not fit together; required ones are not looked at."""
-    return [
-        *_contradictions_of_batches(recipe.train),
-        *_contradictions_without_validation(recipe),
-        *_contradictions_of_loss(recipe.loss),
-    ]
-
-
-def _contradictions_of_batches(train: TrainSection) -> list[str]:
-    problems = []
-    if train.batch_size % train.accumulate:
-        smaller = range(1, min(train.accumulate, train.batch_size) + 1)
-        divisor = max(parts for parts in smaller if train.batch_size % parts == 0)
-        problems.append(
-            f"train.accumulate: {train.accumulate} does not divide train.batch_size {train.batch_size}; "
-            f"try `--set train.accumulate={divisor}`"
-        )
-    if train.keep_checkpoints and train.save_every_epochs is None:
-        problems.append(
-            f"train.keep_checkpoints: {train.keep_checkpoints} needs train.save_every_epochs, "
-            "which is null; try `--set train.save_every_epochs=1`"
-        )
-    if train.unfreeze_epoch and not train.freeze:
-        problems.append(
-            f"train.unfreeze_epoch: {train.unfreeze_epoch} needs train.freeze, which is empty; "
-            "try `--set 'train.freeze=[backbone]'`"
-        )
-    return problems
-
-
-def _contradictions_without_validation(recipe: Recipe) -> list[str]:
-    if recipe.data.val_fraction > 0:
-        return []
-    problems = []
-    if recipe.train.early_stop_epochs:
-        problems.append(
-            f"train.early_stop_epochs: {recipe.train.early_stop_epochs} needs validation images, "
-            "but data.val_fraction is 0; leave out one of the two"
-        )
-    if recipe.schedule.name == "plateau":
-        problems.append(
-            "schedule.name: plateau needs validation images, but data.val_fraction is 0; "
-            "leave out one of the two"
-        )
-    return problems
-
-
-def _contradictions_of_loss(loss: LossSection) -> list[str]:
-    if ":" not in loss.name:
-        return []
-    fields = {"label_smoothing": (loss.label_smoothing, 0), "class_weights": (loss.class_weights, "null")}
-    return [
-        f"loss.{field}: {value} needs a loss of pictorch's, but loss.name is {loss.name}; "
-        f"give `--set loss.{field}={nothing}`"
-        for field, (value, nothing) in fields.items()
-        if value
-    ]
-
-
-SECTIONS: dict[str, type[Section]] = {
-    name: field.annotation
-    for name, field in Recipe.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-}
-
-
-def default_of(section: str, key: str) -> Any:
-    """Returns the default of a field, or the string 'required'."""
-    field = SECTIONS[section].model_fields[key]
-    return "required" if field.is_required() else field.default

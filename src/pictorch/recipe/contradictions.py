@@ -1,0 +1,79 @@
+"""Fields of a recipe that do not fit together."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pictorch.recipe.recipe import Recipe
+    from pictorch.recipe.sections import DataSection, LossSection, TrainSection
+
+
+def contradictions(recipe: "Recipe") -> list[str]:
+    """Returns a line for each pair of fields that do not fit together; required ones are not looked at."""
+    return [
+        *_contradictions_of_sources(recipe.data),
+        *_contradictions_of_batches(recipe.train),
+        *_contradictions_without_validation(recipe),
+        *_contradictions_of_loss(recipe.loss),
+    ]
+
+
+def _contradictions_of_sources(data: "DataSection") -> list[str]:
+    if data.source is None and data.train is None:
+        return ["data.source: required, but not given; add `--set data.source=VALUE`"]
+    if data.source is not None and data.train is not None:
+        return [
+            f"data.train: {data.train} stands in place of data.source, which is {data.source}; "
+            "give one of the two"
+        ]
+    return []
+
+
+def _contradictions_of_batches(train: "TrainSection") -> list[str]:
+    problems = []
+    if train.batch_size % train.accumulate:
+        smaller = range(1, min(train.accumulate, train.batch_size) + 1)
+        divisor = max(parts for parts in smaller if train.batch_size % parts == 0)
+        problems.append(
+            f"train.accumulate: {train.accumulate} does not divide train.batch_size {train.batch_size}; "
+            f"try `--set train.accumulate={divisor}`"
+        )
+    if train.keep_checkpoints and train.save_every_epochs is None:
+        problems.append(
+            f"train.keep_checkpoints: {train.keep_checkpoints} needs train.save_every_epochs, "
+            "which is null; try `--set train.save_every_epochs=1`"
+        )
+    if train.unfreeze_epoch and not train.freeze:
+        problems.append(
+            f"train.unfreeze_epoch: {train.unfreeze_epoch} needs train.freeze, which is empty; "
+            "try `--set 'train.freeze=[backbone]'`"
+        )
+    return problems
+
+
+def _contradictions_without_validation(recipe: "Recipe") -> list[str]:
+    if recipe.data.val_fraction > 0:
+        return []
+    problems = []
+    if recipe.train.early_stop_epochs:
+        problems.append(
+            f"train.early_stop_epochs: {recipe.train.early_stop_epochs} needs validation images, "
+            "but data.val_fraction is 0; leave out one of the two"
+        )
+    if recipe.schedule.name == "plateau":
+        problems.append(
+            "schedule.name: plateau needs validation images, but data.val_fraction is 0; "
+            "leave out one of the two"
+        )
+    return problems
+
+
+def _contradictions_of_loss(loss: "LossSection") -> list[str]:
+    if ":" not in loss.name:
+        return []
+    fields = {"label_smoothing": (loss.label_smoothing, 0), "class_weights": (loss.class_weights, "null")}
+    return [
+        f"loss.{field}: {value} needs a loss of pictorch's, but loss.name is {loss.name}; "
+        f"give `--set loss.{field}={nothing}`"
+        for field, (value, nothing) in fields.items()
+        if value
+    ]
