@@ -1,7 +1,7 @@
 """A run folder that has begun, with records as short as can be."""
 
 from pictorch.recipe import Recipe
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import RunFolder
 
 SEGMENTS = [{"first_epoch": 0, "epochs": 3, "peak_factor": 1.0}]

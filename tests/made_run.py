@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pictorch.metrics import hits, most_confident_mistakes, score
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import Evaluation, RunFolder
 
 NAMES = ("cat", "<b>dog</b>", "白鹭")

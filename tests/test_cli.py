@@ -305,7 +305,7 @@ def test_a_bug_is_exit_1_and_one_line(
     def broken(name: str | None = None) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("pictorch.recipe_files.recipes", broken)
+    monkeypatch.setattr("pictorch.recipe.files.recipes", broken)
     assert cli.main(["recipes"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("pictorch: a bug of pictorch (ZeroDivisionError: oh) in looking.py, line ")

@@ -15,7 +15,7 @@ from PIL import Image
 from made_data import noise, write_classes, write_image
 from made_photos import CLASSES, write_photos
 from pictorch import cli
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 
 
 def run(command: str, place: Path) -> str:

@@ -23,7 +23,7 @@ from pictorch import cli
 from pictorch.datasets import load_splits
 from pictorch.errors import StoppedError
 from pictorch.recipe import DataSection
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import RunFolder
 from pictorch.training import loop
 from pictorch.training.checkpoint import load_network

@@ -8,7 +8,7 @@ import pytest
 
 from pictorch.images import InputSpec
 from pictorch.networks import build_network, name_problem
-from pictorch.recipe_files import dump_recipe, load_recipe, packaged_recipes, recipe_header
+from pictorch.recipe.files import dump_recipe, load_recipe, packaged_recipes, recipe_header
 
 _HALF = (0.5, 0.5, 0.5)
 _SCALED_ONLY = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}

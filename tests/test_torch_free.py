@@ -24,7 +24,7 @@ FREE = (
     "durable",
     "randomness",
     "recipe",
-    "recipe_files",
+    "recipe.files",
     "images",
     "plugins",
     "run_folder",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pictorch.predictor import load as load
     from pictorch.predictor import predict as predict
     from pictorch.predictor import verify as verify
-    from pictorch.recipe_files import load_recipe as load_recipe
-    from pictorch.recipe_files import recipes as recipes
+    from pictorch.recipe.files import load_recipe as load_recipe
+    from pictorch.recipe.files import recipes as recipes
     from pictorch.reporting.report import report as report
     from pictorch.run_list import runs as runs
     from pictorch.training.convert import convert as convert
@@ -34,10 +34,10 @@ _HOMES = {
     "evaluate": "pictorch.evaluation.evaluate",
     "export": "pictorch.exporting.export",
     "load": "pictorch.predictor",
-    "load_recipe": "pictorch.recipe_files",
+    "load_recipe": "pictorch.recipe.files",
     "models": "pictorch.networks.summary",
     "predict": "pictorch.predictor",
-    "recipes": "pictorch.recipe_files",
+    "recipes": "pictorch.recipe.files",
     "report": "pictorch.reporting.report",
     "runs": "pictorch.run_list",
     "train": "pictorch.training.start",

@@ -17,7 +17,7 @@ from pictorch.errors import UserError
 from pictorch.formats import plain
 from pictorch.places import cache_folder, data_folders
 from pictorch.recipe import SECTIONS, TrainSection, default_of
-from pictorch.recipe_files import recipe_header
+from pictorch.recipe.files import recipe_header
 
 _LEAST_DISK_BYTES = 1_000_000_000  # a run of cifar10-cnn takes 76 MB, its decoded images 184 MB
 _LEAST_MEMORY_BYTES = 2_000_000_000  # cifar10-cnn takes 1.2 GB (docs/log.md), others of its size more

@@ -19,7 +19,7 @@ from pictorch import durable, notebook
 from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown
 from pictorch.formats import count, decimal, percent
 from pictorch.recipe import Recipe
-from pictorch.recipe_files import dump_recipe, load_recipe
+from pictorch.recipe.files import dump_recipe, load_recipe
 from pictorch.run_records import npz_bytes, read_json, read_lines, read_npz
 
 SCHEMA = 1

@@ -8,7 +8,7 @@ from pictorch.datasets import load_splits
 from pictorch.evaluation.evaluate import evaluate
 from pictorch.exporting.export import export
 from pictorch.predictor import Prediction, Predictor
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.reporting.report import report
 from pictorch.run_folder import Evaluation, RunFolder
 from pictorch.training.console import Console

@@ -15,7 +15,7 @@ from pictorch.datasets import load_splits
 from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.errors import RecipeError
 from pictorch.recipe import AugmentSection
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 
 ROOT = Path(__file__).parents[2]
 

@@ -54,7 +54,7 @@ def test_any_other_error_is_one_line_too(
     def broken(name: str | None = None) -> None:
         raise error
 
-    monkeypatch.setattr("pictorch.recipe_files.recipes", broken)
+    monkeypatch.setattr("pictorch.recipe.files.recipes", broken)
     line = said(capsys, exit_code, "recipes")
     assert all(part in line for part in parts), line
     assert "Errno" not in line
@@ -64,8 +64,8 @@ def test_any_other_error_is_one_line_too(
 def test_a_bug_is_placed_in_our_own_files(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pictorch.recipe_files.packaged_recipes", lambda: json.loads("{"))
-    assert " in recipe_files.py, line " in said(capsys, 1, "recipes")
+    monkeypatch.setattr("pictorch.recipe.files.packaged_recipes", lambda: json.loads("{"))
+    assert " in files.py, line " in said(capsys, 1, "recipes")
 
 
 def test_debug_shows_the_way_to_an_error_and_quiet_does_not(capsys: pytest.CaptureFixture[str]) -> None:

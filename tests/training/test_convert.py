@@ -9,7 +9,7 @@ import torch
 from pictorch import cli
 from pictorch.evaluation.evaluate import evaluate
 from pictorch.networks.state_dicts import read_state_dict
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.reporting.report import report
 from pictorch.run_folder import RunFolder
 from pictorch.training.checkpoint import load_network

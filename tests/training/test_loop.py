@@ -184,7 +184,7 @@ def test_records_agree_with_each_other(busy_recipe: dict[str, Any]) -> None:
 
 def test_samples_are_real_training_images(busy_recipe: dict[str, Any]) -> None:
     from pictorch.datasets import load_splits
-    from pictorch.recipe_files import load_recipe
+    from pictorch.recipe.files import load_recipe
 
     busy_recipe["train"] |= {"epochs": 1}
     train(busy_recipe, out="run", console=QUIET)

@@ -11,7 +11,7 @@ import torch
 
 from pictorch.errors import ResourceError
 from pictorch.recipe import TrainSection
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.training import loop, runtime
 from pictorch.training.console import Console
 from pictorch.training.runtime import (

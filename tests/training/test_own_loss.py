@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pictorch.errors import RecipeError
 from pictorch.recipe import Recipe, TrainSection
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.training.losses import build_loss
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.runtime import resolve_runtime

@@ -7,7 +7,7 @@ import pytest
 
 from pictorch import cli, durable
 from pictorch.errors import RecipeError
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import BEST, LAST, RunFolder
 from pictorch.training import loop
 from pictorch.training.console import Console

@@ -54,7 +54,7 @@ def _runs(args: argparse.Namespace) -> None:
 
 
 def _recipes(args: argparse.Namespace) -> None:
-    from pictorch.recipe_files import recipe_header, recipes
+    from pictorch.recipe.files import recipe_header, recipes
 
     rows = recipes(args.name)
     if args.json:

@@ -97,13 +97,16 @@ def _overview(verbs: dict[str, argparse.ArgumentParser]) -> str:
     return "\n\n".join(parts)
 
 
-_GROUPS = {"data": "look at images before anything is trained on them"}
+_GROUPS = {
+    "data": "look at images before anything is trained on them",
+    "bench": "measure on this machine",
+}
 _WORK = {
     "look at the images": ("data show", "data check"),
     "train": ("demo", "recipes", "models", "train", "convert", "runs"),
     "judge": ("evaluate", "report"),
     "ship": ("export", "verify", "predict"),
-    "this machine": ("doctor",),
+    "this machine": ("doctor", "profile", "bench zoo", "bench ladder"),
 }
 
 

@@ -21,7 +21,7 @@ from pictorch.errors import RecipeError
 from pictorch.images import decode_image, fit_pixels, shown
 from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import AugmentSection, Recipe
-from pictorch.recipe_files import RecipeRef, load_recipe
+from pictorch.recipe.files import RecipeRef, load_recipe
 
 _ROWS, _COLUMNS = 12, 8  # of samples; more classes get one image each
 _MOST_CLASSES = 60

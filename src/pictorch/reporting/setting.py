@@ -2,7 +2,7 @@
 
 from pictorch import formats
 from pictorch.markup import Content, Markup, element, group, missing, table
-from pictorch.recipe_files import explain_recipe
+from pictorch.recipe.files import explain_recipe
 from pictorch.reporting.bars import stack
 from pictorch.reporting.records import PARTS, Records
 

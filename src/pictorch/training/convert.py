@@ -10,7 +10,7 @@ from pictorch.errors import RecipeError
 from pictorch.formats import count
 from pictorch.networks import name_problem
 from pictorch.recipe import Recipe
-from pictorch.recipe_files import Overrides, RecipeRef, load_recipe, packaged_recipes
+from pictorch.recipe.files import Overrides, RecipeRef, load_recipe, packaged_recipes
 from pictorch.training.console import Console
 from pictorch.training.loop import finish, restore_or_begin
 from pictorch.training.runtime import resolve_runtime

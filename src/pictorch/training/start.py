@@ -18,7 +18,7 @@ from pictorch.networks.weights import find_weights
 from pictorch.networks.zoo import is_imported
 from pictorch.plugins import importing, object_name
 from pictorch.recipe import Recipe
-from pictorch.recipe_files import Overrides, RecipeRef, load_recipe
+from pictorch.recipe.files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
 from pictorch.run_records import epochs_planned
 from pictorch.training.console import Console, command_line

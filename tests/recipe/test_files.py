@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pictorch.errors import RecipeError
 from pictorch.recipe import Recipe
-from pictorch.recipe_files import (
+from pictorch.recipe.files import (
     dump_recipe,
     explain_recipe,
     load_recipe,
@@ -166,7 +166,8 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     assert sorted(lines[1:]) == sorted(
         [
             "data.sorce = 'digits': unknown key (did you mean source?); "
-            "known: source, train, test, root, on_bad, image_size, fit, val_fraction, test_fraction, split_seed",
+            "known: source, train, test, root, on_bad, image_size, fit, val_fraction, "
+            "test_fraction, split_seed",
             f"augmnt: unknown section (did you mean augment?); known: {sections}",
             f"trian: unknown section (did you mean train?); known: {sections}",
             "data.source: required, but not given; add `--set data.source=VALUE`",
