@@ -27,10 +27,11 @@ SOURCES: dict[str, Callable[[Progress], Source]] = {
 }
 
 
-def find_source(source: str, progress: Progress) -> Source:
+def find_source(source: str, progress: Progress, *, root: str | None = None, on_bad: str = "stop") -> Source:
     """Returns the source behind a name or a path; raises DataError when there is none.
 
-    Only a name may be downloaded, and `progress` is told before.
+    Only a name may be downloaded, and `progress` is told before. The relative paths of a list start from
+    `root`, its own folder where that is None; with `on_bad` 'skip' its wrong lines are left out.
     """
     if source in SOURCES:
         return SOURCES[source](progress)
