@@ -19,12 +19,14 @@ from PIL import Image
 from pictorch.errors import CheckpointError, DataError
 from pictorch.images import (
     MAX_PIXELS,
+    PAD_GREY,
+    Fit,
     InputSpec,
     decode,
     decode_image,
     fit_pixels,
-    shorter_side,
     shown,
+    side_in_header,
 )
 
 Pixels = NDArray[np.uint8]
@@ -109,7 +111,7 @@ def test_exif_orientation_gives_the_same_upright_pixels(orientation: int, format
     got = decode(data, 48)
     assert (got.width, got.height) == (80, 48)
     assert np.abs(got.pixels.astype(int) - upright[:, 16:64]).max() <= (8 if format_name == "JPEG" else 0)
-    assert shorter_side(data) == 48
+    assert side_in_header(data) == 48
 
 
 def test_broken_exif_is_ignored() -> None:
@@ -226,7 +228,7 @@ def test_a_large_but_allowed_header_gives_no_warning() -> None:
     data = png_header_only(10_000, 10_000)
     with pytest.raises(Warning, match="DOS attack"):
         Image.open(io.BytesIO(data))
-    assert shorter_side(data) == 10_000
+    assert side_in_header(data) == 10_000
     assert "truncated" in refusal(data)
 
 
@@ -333,5 +335,62 @@ def test_input_spec_round_trip_and_foreign_treatment() -> None:
     assert InputSpec.from_json(record) == spec
     assert (record["dtype"], record["layout"], record["color"]) == ("uint8", "NHWC", "RGB")
     assert (record["fit"], record["alpha"], record["resampling"]) == ("centre-crop", "white", "bicubic")
-    with pytest.raises(CheckpointError, match="resampling is 'nearest'"):
-        InputSpec.from_json({**record, "resampling": "nearest"})
+    for key, value in {"resampling": "nearest", "fit": "tile"}.items():
+        with pytest.raises(CheckpointError, match=f"{key} is '{value}', which this pictorch does not know"):
+            InputSpec.from_json({**record, key: value})
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_each_fit_has_its_own_description(fit: Fit) -> None:
+    spec = InputSpec(stored_size=32, image_size=64, fit=fit)
+    assert InputSpec.from_json(spec.to_json()) == spec
+    assert (spec.to_json()["fit"] == "centre-crop") == (fit == "crop")
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 20))
+def test_pad_shows_the_whole_image_between_bars_of_grey(height: int, width: int, side: int) -> None:
+    white = np.full((height, width, 3), 255, np.uint8)
+    fitted = decode_image(file_of(white), side, fit="pad")
+    rows, columns = np.unique(np.nonzero((fitted == 255).all(2))[0]), np.unique(np.nonzero(fitted == 255)[1])
+    assert max(len(rows), len(columns)) == side
+    scale = side / max(height, width)
+    assert abs(len(rows) - height * scale) <= 0.5 or len(rows) == 1
+    assert abs(len(columns) - width * scale) <= 0.5 or len(columns) == 1
+    outside = fitted[(fitted != 255).any(2)]
+    assert (outside == PAD_GREY).all()
+    top, left = rows[0], columns[0]
+    assert abs((side - len(rows)) / 2 - top) <= 0.5
+    assert abs((side - len(columns)) / 2 - left) <= 0.5
+
+
+def test_pad_keeps_the_pixels_where_the_longer_side_is_the_stored_size() -> None:
+    pixels = noise(6, 10)
+    fitted = decode_image(file_of(pixels), 10, fit="pad")
+    assert np.array_equal(fitted[2:8], pixels)
+    assert (fitted[:2] == PAD_GREY).all()
+    assert (fitted[8:] == PAD_GREY).all()
+
+
+def test_stretch_shows_the_whole_image_and_nothing_else() -> None:
+    wide = np.repeat(np.repeat(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8), 4, 0), 8, 1)  # 4 x 16
+    fitted = decode_image(file_of(wide), 8, fit="stretch")
+    assert fitted.shape == (8, 8, 3)
+    assert (fitted[:, 0] == [255, 0, 0]).all()
+    assert (fitted[:, -1] == [0, 0, 255]).all()
+    assert not np.array_equal(fitted, decode_image(file_of(wide), 8, fit="crop"))
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_a_square_image_is_the_same_under_every_fit(size: int, side: int) -> None:
+    data = file_of(noise(size, size))
+    crop, pad, stretch = (decode_image(data, side, fit=fit) for fit in ("crop", "pad", "stretch"))
+    assert np.array_equal(crop, pad)
+    assert np.array_equal(crop, stretch)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_the_side_of_a_fit_is_that_of_the_square_that_needs_no_resampling(fit: Fit) -> None:
+    data = file_of(noise(6, 10))
+    side = 6 if fit == "crop" else 10
+    assert side_in_header(data, fit=fit) == decode(data, 3, fit=fit).side(fit) == side
+    assert np.array_equal(fit_pixels(noise(6, 10), 4, fit).pixels, decode_image(data, 4, fit=fit))

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,14 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from pictorch.errors import CheckpointError, DataError
 
 Pixels = NDArray[np.uint8]
+Fit = Literal["crop", "pad", "stretch"]
 
 MAX_PIXELS = 178_956_970  # 0.5 GB as RGB; where Pillow's own guard refuses too
 ALLOWED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
+PAD_GREY = 128  # what pad puts beside an image, of 255
+
+# What stands in data.json and the bundle for each fit.
+_FITS: dict[Fit, str] = {"crop": "centre-crop", "pad": f"pad with grey {PAD_GREY}", "stretch": "stretch"}
 
 _RESAMPLING = Image.Resampling.BICUBIC  # widened by Pillow when it shrinks, so without aliasing
 _UPRIGHT = {
@@ -59,6 +64,7 @@ class InputSpec:
 
     stored_size: int
     image_size: int
+    fit: Fit = "crop"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the whole description, the fixed parts included, for data.json and the bundle."""
@@ -68,7 +74,7 @@ class InputSpec:
             "dtype": "uint8",
             "layout": "NHWC",
             "color": "RGB",
-            "fit": "centre-crop",
+            "fit": _FITS[self.fit],
             "alpha": "white",
             "resampling": _RESAMPLING.name.lower(),
         }
@@ -76,11 +82,12 @@ class InputSpec:
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "InputSpec":
         """Returns the spec that `to_json` described; raises CheckpointError for any other treatment."""
-        spec = InputSpec(stored_size=record["stored_size"], image_size=record["image_size"])
+        fits: dict[Any, Fit] = {text: fit for fit, text in _FITS.items()}
+        spec = InputSpec(record["stored_size"], record["image_size"], fits.get(record.get("fit"), "crop"))
         for key, value in spec.to_json().items():
             if record.get(key) != value:
                 raise CheckpointError(
-                    f"input description: {key} is {record.get(key)!r}, this pictorch only knows {value!r}; "
+                    f"input description: {key} is {record.get(key)!r}, which this pictorch does not know; "
                     "upgrade with `pip install -U pictorch`"
                 )
         return spec
@@ -95,10 +102,9 @@ class Decoded:
     height: int
     several_frames: bool
 
-    @property
-    def shorter_side(self) -> int:
-        """The side of the largest square in the image, in pixels."""
-        return min(self.width, self.height)
+    def side(self, fit: Fit) -> int:
+        """Returns the side of the square that the whole image fills, see side_of."""
+        return side_of(self.width, self.height, fit)
 
 
 @dataclass(frozen=True)
@@ -116,22 +122,23 @@ class WholeImage:
         return np.array(Image.fromarray(self.pixels).histogram(), np.int64).reshape(3, 256)
 
 
-def decode_image(data: bytes, stored_size: int, name: str = "image") -> Pixels:
+def decode_image(data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop") -> Pixels:
     """Returns the image as uint8 RGB (stored_size, stored_size, 3); raises DataError with `name`.
 
     The image is turned upright (EXIF), laid on white where it is transparent, 16-bit grey cut to
-    its high byte, and its largest centred square resampled to the stored size (kept exactly where
-    it has that size). Of an animation the first frame is used.
+    its high byte, and resampled to the stored size (kept exactly where it has that size): its largest
+    centred square (crop), the whole between two bars of grey 128 (pad), or the whole with another ratio
+    of the sides (stretch). Of an animation the first frame is used.
     """
-    return decode(data, stored_size, name).pixels
+    return decode(data, stored_size, name, fit).pixels
 
 
-def decode(data: bytes, stored_size: int, name: str = "image") -> Decoded:
+def decode(data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop") -> Decoded:
     """Returns what decode_image returns, with the facts of the file; raises DataError with `name`."""
     with _opened(data, name) as image:
         image.load()
         upright = _upright(image)
-        pixels = _fit(upright, stored_size)
+        pixels = _fitted(upright, stored_size, fit)
         return Decoded(pixels, upright.width, upright.height, _has_several_frames(image))
 
 
@@ -145,18 +152,27 @@ def read_whole(data: bytes, name: str = "image") -> WholeImage:
         return WholeImage(pixels, kind, mode, _has_several_frames(image), upright is not image)
 
 
-def shorter_side(data: bytes, name: str = "image") -> int:
-    """Returns the shorter side in pixels, from the header alone; raises DataError with `name`."""
+def side_of(width: int, height: int, fit: Fit) -> int:
+    """Returns the side of the square that an image fills without being resampled, in pixels.
+
+    The shorter side where the square is cut out, the longer one where the whole image is kept.
+    """
+    return min(width, height) if fit == "crop" else max(width, height)
+
+
+def side_in_header(data: bytes, name: str = "image", fit: Fit = "crop") -> int:
+    """Returns the same of an image file, from its header alone; raises DataError with `name`."""
     with _opened(data, name) as image:
-        return min(image.size)
+        return side_of(*image.size, fit)
 
 
-def fit_pixels(pixels: Pixels, stored_size: int) -> Decoded:
+def fit_pixels(pixels: Pixels, stored_size: int, fit: Fit = "crop") -> Decoded:
     """Returns RGB pixels (H, W, 3), fitted as decode_image fits the pixels of a file."""
     height, width = pixels.shape[:2]
     if height == width == stored_size:
         return Decoded(pixels, width, height, several_frames=False)
-    return Decoded(_fit(Image.fromarray(pixels), stored_size), width, height, several_frames=False)
+    fitted = _fitted(Image.fromarray(pixels), stored_size, fit)
+    return Decoded(fitted, width, height, several_frames=False)
 
 
 def shown(name: str) -> str:
@@ -205,14 +221,23 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _fit(image: Image.Image, stored_size: int) -> Pixels:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image if image.width == image.height else image.crop((left, top, left + side, top + side))
-    rgb = _rgb(square)
-    if side != stored_size:
-        rgb = rgb.resize((stored_size, stored_size), _RESAMPLING)
-    return np.array(rgb)
+def _fitted(image: Image.Image, stored_size: int, fit: Fit) -> Pixels:
+    if fit == "crop" and image.width != image.height:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    rgb, size = _rgb(image), (stored_size, stored_size)
+    if fit == "pad":
+        width, height = (max(1, round(side * stored_size / max(image.size))) for side in image.size)
+        size = (width, height)
+    if rgb.size != size:
+        rgb = rgb.resize(size, _RESAMPLING)
+    if rgb.width == rgb.height:
+        return np.array(rgb)
+    square = np.full((stored_size, stored_size, 3), PAD_GREY, np.uint8)
+    left, top = (stored_size - rgb.width) // 2, (stored_size - rgb.height) // 2
+    square[top : top + rgb.height, left : left + rgb.width] = rgb
+    return square
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from PIL import Image
 from pictorch import durable, notebook
 from pictorch.bundle import Bundle, is_bundle, open_bundle
 from pictorch.errors import CheckpointError, DataError, RecipeError, unreadable
-from pictorch.images import decode_image, fit_pixels, shorter_side, shown
+from pictorch.images import InputSpec, decode_image, fit_pixels, shown, side_in_header
 from pictorch.markup import Markup, element
 from pictorch.run_folder import RunFolder
 
@@ -84,8 +84,8 @@ class Predictor:
         for start in range(0, len(images), _BATCH_SIZE):
             chunk = images[start : start + _BATCH_SIZE]
             names = [_source_name(image, start + place) for place, image in enumerate(chunk)]
-            size = self.bundle.input.stored_size
-            batch = np.stack([_pixels(image, size, name) for image, name in zip(chunk, names, strict=True)])
+            spec = self.bundle.input
+            batch = np.stack([_pixels(image, spec, name) for image, name in zip(chunk, names, strict=True)])
             for name, row in zip(names, self.probabilities(batch), strict=True):
                 predictions.append(self._prediction(name, row, top))
         return predictions
@@ -182,7 +182,7 @@ def _picture(source: str) -> Markup | None:
     """Returns the picture that lies at `source`, small; None where there is none any more."""
     try:
         data = Path(source).read_bytes()
-        side = min(_PICTURE_SIDE, shorter_side(data))
+        side = min(_PICTURE_SIDE, side_in_header(data))
         pixels = decode_image(data, side)
     except (OSError, ValueError, DataError):
         return None
@@ -191,23 +191,23 @@ def _picture(source: str) -> Markup | None:
     return notebook.picture(buffer.getvalue(), source, side=_PICTURE_SIDE)
 
 
-def _pixels(image: ImageInput, size: int, name: str) -> NDArray[np.uint8]:
-    """Returns the image fitted to uint8 (size, size, 3); raises DataError."""
+def _pixels(image: ImageInput, spec: InputSpec, name: str) -> NDArray[np.uint8]:
+    """Returns the image fitted to uint8 (stored_size, stored_size, 3); raises DataError."""
     if isinstance(image, bytes):
-        return decode_image(image, size, name)
+        return decode_image(image, spec.stored_size, name, spec.fit)
     if isinstance(image, str | Path):
         try:
             data = Path(image).read_bytes()
         except (OSError, ValueError) as error:
             raise DataError(f"{shown(name)} {unreadable(name, error)}") from None
-        return decode_image(data, size, name)
+        return decode_image(data, spec.stored_size, name, spec.fit)
     if isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype == np.uint8:
         image = np.repeat(image[..., np.newaxis], 3, axis=2)  # grey
     if not _is_rgb(image):
         raise DataError(
             f"{name} is {_in_words(image)}; give a path, bytes or a uint8 array (height, width, 3)"
         )
-    return fit_pixels(image, size).pixels
+    return fit_pixels(image, spec.stored_size, spec.fit).pixels
 
 
 def _in_words(image: Any) -> str:

@@ -48,7 +48,7 @@ def test_the_second_opening_decodes_nothing(pets: Path, monkeypatch: pytest.Monk
         raise AssertionError("an image was read")
 
     monkeypatch.setattr(decoding, "decode", fail)
-    monkeypatch.setattr(decoding, "shorter_side", fail)
+    monkeypatch.setattr(decoding, "side_in_header", fail)
     second, lines = load(pets)
     assert lines == []
     assert isinstance(second.train.images, np.memmap)
@@ -206,8 +206,8 @@ def test_stored_size_is_the_largest_that_is_needed(tmp_path: Path) -> None:
 
 def test_headers_are_read_only_until_the_size_is_known(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    real = decoding.shorter_side
-    monkeypatch.setattr(decoding, "shorter_side", lambda data: seen.append(1) or real(data))
+    real = decoding.side_in_header
+    monkeypatch.setattr(decoding, "side_in_header", lambda data, **fit: seen.append(1) or real(data, **fit))
     load(pets, image_size=8)
     assert len(seen) == 1
 

@@ -16,7 +16,7 @@ import numpy as np
 from pictorch.datasets.contents import Contents, Labels, Pictures, Pixels, Progress
 from pictorch.errors import DataError
 from pictorch.host import usable_cpus
-from pictorch.images import Decoded, decode, fit_pixels, shorter_side, shown
+from pictorch.images import Decoded, Fit, decode, fit_pixels, shown, side_in_header, side_of
 
 Result = TypeVar("Result")
 
@@ -34,14 +34,17 @@ def part_counts(contents: Contents) -> dict[str, int]:
     return {name: len(part) for name, part in contents.parts.items()}
 
 
-def stored_size(contents: Contents, image_size: int | None) -> tuple[int, str]:
+def stored_size(contents: Contents, image_size: int | None, fit: Fit = "crop") -> tuple[int, str]:
     """Returns the side to store and the image that gave it; reads headers only until it is known."""
     largest, largest_name = 1, ""  # stays so where no image can be read, which decoding says
     for part in contents.parts.values():
         for row in range(len(part)):
             try:
                 raw = part.read(row)
-                side = shorter_side(raw) if isinstance(raw, bytes) else min(raw.shape[:2])
+                if isinstance(raw, bytes):
+                    side = side_in_header(raw, fit=fit)
+                else:
+                    side = side_of(raw.shape[1], raw.shape[0], fit)
             except DataError:
                 continue  # counted and reported when it is decoded
             if side > largest or not largest_name:
@@ -69,6 +72,7 @@ def decode_all(
     write: Callable[[Pixels], object],
     *,
     same_as: str | None,
+    fit: Fit = "crop",
 ) -> tuple[str, tuple[str, ...]]:
     """Decodes every image in order into `write`; returns the fingerprint and the remarks.
 
@@ -82,10 +86,11 @@ def decode_all(
     failures: list[str] = []
     smaller = several_frames = 0
     done = counted(progress, "decoded", total)
-    for chunk in _decoded_chunks(contents, side):
+    for chunk in _decoded_chunks(contents, side, fit):
         if chunk.other_size and same_as is not None:
             raise DataError(
-                f"images differ in size: the shorter side of {shown(same_as)} has {side} pixels, "
+                f"images differ in size: the {'shorter' if fit == 'crop' else 'longer'} side of "
+                f"{shown(same_as)} has {side} pixels, "
                 f"{chunk.other_size}; bring all to one size with `--set data.image_size={min(side, 64)}`"
             )
         failures += chunk.failures
@@ -133,36 +138,36 @@ def counted(progress: Progress, verb: str, total: int) -> Callable[[int], None]:
     return count
 
 
-def _decoded_chunks(contents: Contents, side: int) -> Iterator[_Chunk]:
+def _decoded_chunks(contents: Contents, side: int, fit: Fit) -> Iterator[_Chunk]:
     """Yields all images in order."""
     rows = math.ceil(_CHUNK_BYTES / (side * side * 3))
     return in_order(
-        partial(_decode_rows, part, range(start, min(start + rows, len(part))), side)
+        partial(_decode_rows, part, range(start, min(start + rows, len(part))), side, fit)
         for part in contents.parts.values()
         for start in range(0, len(part), rows)
     )
 
 
-def _decode_rows(part: Pictures, rows: range, side: int) -> _Chunk:
+def _decode_rows(part: Pictures, rows: range, side: int, fit: Fit) -> _Chunk:
     chunk = _Chunk(np.zeros((len(rows), side, side, 3), dtype=np.uint8))
     for place, row in enumerate(rows):
         try:
-            decoded = _decoded(part, row, side)
+            decoded = _decoded(part, row, side, fit)
         except DataError as error:
             chunk.failures.append(str(error))
             continue
         chunk.pixels[place] = decoded.pixels
-        chunk.smaller += decoded.shorter_side < side
+        chunk.smaller += decoded.side(fit) < side
         chunk.several_frames += decoded.several_frames
-        if decoded.shorter_side != side and chunk.other_size is None:
+        if decoded.side(fit) != side and chunk.other_size is None:
             chunk.other_size = f"{shown(part.names[row])} is {decoded.width} x {decoded.height}"
     return chunk
 
 
-def _decoded(part: Pictures, row: int, side: int) -> Decoded:
+def _decoded(part: Pictures, row: int, side: int, fit: Fit) -> Decoded:
     name = part.names[row]
     try:
         raw = part.read(row)
     except DataError as error:
         raise DataError(f"{shown(name)}: {error}") from None
-    return decode(raw, side, name) if isinstance(raw, bytes) else fit_pixels(raw, side)
+    return decode(raw, side, name, fit) if isinstance(raw, bytes) else fit_pixels(raw, side, fit)

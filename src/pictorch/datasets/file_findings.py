@@ -107,7 +107,7 @@ _ODDITIES = (
     _Oddity(
         "warning",
         f"more than {_LONG_RATIO} times as long as wide",
-        "cut them to what matters: only the centre square is seen",
+        "cut them to what matters: only the centre square is seen, unless data.fit is pad or stretch",
         _long,
     ),
     _Oddity("info", "very large", "nothing, but decoding them takes a while, the first time", _huge),

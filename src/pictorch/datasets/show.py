@@ -18,7 +18,7 @@ from pictorch.datasets.splits import Splits, divide
 from pictorch.datasets.store import Store
 from pictorch.datasets.survey import Channels, PartSurvey, Survey, channels_of, survey
 from pictorch.errors import RecipeError
-from pictorch.images import decode_image, fit_pixels, shown
+from pictorch.images import Fit, decode_image, fit_pixels, shown, side_of
 from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import AugmentSection, Recipe
 from pictorch.recipe.files import RecipeRef, load_recipe
@@ -157,7 +157,7 @@ def _sizes(facts: Survey) -> Counter[tuple[int, int]]:
 
 def _stored_side(recipe: Recipe, sizes: Counter[tuple[int, int]]) -> tuple[int, list[str]]:
     """Returns the side that images are stored with under the recipe, as the store would choose it."""
-    sides = {min(size) for size in sizes} or {1}
+    sides = {side_of(*size, recipe.data.fit) for size in sizes} or {1}
     if recipe.data.image_size is None and len(sides) > 1:
         note = (
             f"recipe {recipe.name} wants images of one size, and these have many: train with "
@@ -207,9 +207,12 @@ def _draw(
     lettering = Lettering.of(names)
     title = shown(_name_of(recipe.data.training_source))
     total = sum(part_counts(contents).values())
-    samples = _samples(contents.parts["train"], facts["train"], _usable(contents, facts, splits), names)
+    usable, fit = _usable(contents, facts, splits), recipe.data.fit
+    samples = _samples(contents.parts["train"], facts["train"], usable, names, fit)
     side = splits.input.stored_size
-    about = f"{total:,} images, {len(names):,} classes · centre squares of training images"
+    shape = {"crop": "centre squares of training images", "pad": "training images, padded"}
+    about = f"{total:,} images, {len(names):,} classes · "
+    about += shape.get(recipe.data.fit, "training images, stretched")
     drawn = {
         "samples": draw_samples(samples, title, about, lettering),
         "class_distribution": draw_class_counts(names, _class_counts(splits), title, lettering),
@@ -252,7 +255,7 @@ def _usable(contents: Contents, facts: Survey, splits: Splits) -> list[int]:
 
 
 def _samples(
-    part: Pictures, facts: PartSurvey, usable: list[int], names: list[str]
+    part: Pictures, facts: PartSurvey, usable: list[int], names: list[str], fit: Fit
 ) -> dict[str, list[Pixels]]:
     """Returns training images of each class, the same for the same source; more classes, fewer images."""
     wanted = _COLUMNS if len(names) <= _ROWS else 1
@@ -266,7 +269,8 @@ def _samples(
     files = facts.files()
     return {
         names[label]: [
-            _pixels(part, row, min(files[row].width, files[row].height, _SAMPLE_SIDE)) for row in chosen
+            _pixels(part, row, min(side_of(files[row].width, files[row].height, fit), _SAMPLE_SIDE), fit)
+            for row in chosen
         ]
         for label, chosen in rows.items()
     }
@@ -289,7 +293,7 @@ def _augmented(
     chosen = sorted(turns[:_AUGMENTED_ROWS], key=lambda row: int(part.labels[row]))
     if not chosen:
         return []
-    stored = np.stack([_pixels(part, row, side) for row in chosen])
+    stored = np.stack([_pixels(part, row, side, recipe.data.fit) for row in chosen])
     # Of whole images, so that none need be decoded again; training's own is of what is stored.
     mean_color = np.rint(np.array(_training_channels(facts, splits).mean) * 255).astype(np.uint8)
     device, samples = torch.device("cpu"), np.array(chosen, np.int64)
@@ -307,8 +311,8 @@ def _augmented(
     ]
 
 
-def _pixels(part: Pictures, row: int, side: int) -> Pixels:
+def _pixels(part: Pictures, row: int, side: int, fit: Fit) -> Pixels:
     raw = part.read(row)
-    return (
-        decode_image(raw, side, part.names[row]) if isinstance(raw, bytes) else fit_pixels(raw, side).pixels
-    )
+    if isinstance(raw, bytes):
+        return decode_image(raw, side, part.names[row], fit)
+    return fit_pixels(raw, side, fit).pixels

@@ -76,7 +76,7 @@ def load_splits(
         source = find_source(data.training_source if given is None else str(given), progress)
     else:
         source = array_source(given)
-    store = open_store(source, data.image_size, progress)
+    store = open_store(source, data.image_size, progress, fit=data.fit)
     return divide(store, data, source.origin)
 
 
@@ -96,7 +96,7 @@ def divide(store: Store, data: DataSection, origin: str) -> Splits:
     elif val is None and data.val_fraction > 0:
         order = permutation(data.split_seed, Purpose.SPLIT, count, _VAL_DRAW)
         train, val = _carve(train, order, data.val_fraction, "val", origin)
-    spec = InputSpec(store.stored_size, data.image_size or store.stored_size)
+    spec = InputSpec(store.stored_size, data.image_size or store.stored_size, data.fit)
     return Splits(train, val, test, store.class_names, spec, store.fingerprint, origin)
 
 

@@ -19,6 +19,7 @@ from pictorch import durable
 from pictorch.datasets.contents import Contents, Labels, Pixels, Progress, Source
 from pictorch.datasets.decoding import all_labels, decode_all, part_counts, stored_size
 from pictorch.errors import CheckpointError, ResourceError
+from pictorch.images import Fit
 from pictorch.places import cache_folder
 
 STORE_VERSION = 2  # counted up whenever equal files would give other pixels or class names
@@ -48,21 +49,22 @@ class Store:
         return int(self.images.shape[1])
 
 
-def open_store(source: Source, image_size: int | None, progress: Progress) -> Store:
+def open_store(source: Source, image_size: int | None, progress: Progress, *, fit: Fit = "crop") -> Store:
     """Returns the store of a source, from the cache where it is, else decoded now and cached.
 
-    Images are stored with a side of min(image_size, their largest shorter side), or where it is
-    None, with the shorter side that all of them share. Raises DataError for images that cannot be
-    used, ResourceError where the cache cannot be written.
+    Images are stored with a side of min(image_size, their largest shorter side), or where it is None,
+    with the shorter side that all of them share; with fit pad and stretch it is the longer side. Raises
+    DataError for images that cannot be used, ResourceError where the cache cannot be written.
     """
     if source.stamp is None:
         with source.open() as contents:
             contents.require_sound()
-            store = _decode_to_memory(contents, image_size, progress)
+            store = _decode_to_memory(contents, image_size, fit, progress)
     else:
-        key = hashlib.sha256(f"{STORE_VERSION} {source.stamp} {image_size}".encode()).hexdigest()
-        folder = cache_folder() / "stores" / key[:32]
-        store = _cached(folder, progress) or _build(source, image_size, folder, progress)
+        other_fit = "" if fit == "crop" else f" {fit}"
+        text = f"{STORE_VERSION} {source.stamp} {image_size}{other_fit}"
+        folder = cache_folder() / "stores" / hashlib.sha256(text.encode()).hexdigest()[:32]
+        store = _cached(folder, progress) or _build(source, image_size, fit, folder, progress)
         with suppress(OSError):  # a cache that may only be read serves too
             os.utime(_lock_of(folder))  # when it was last used
     for line in store.remarks:
@@ -89,7 +91,7 @@ def _cached(folder: Path, progress: Progress) -> Store | None:
         return None
 
 
-def _build(source: Source, image_size: int | None, folder: Path, progress: Progress) -> Store:
+def _build(source: Source, image_size: int | None, fit: Fit, folder: Path, progress: Progress) -> Store:
     try:
         with _only_builder(folder):
             store = _cached(folder, progress)  # another process may have made it meanwhile
@@ -97,10 +99,10 @@ def _build(source: Source, image_size: int | None, folder: Path, progress: Progr
                 return store
             with source.open() as contents:
                 contents.require_sound()
-                _decode_to_folder(contents, image_size, folder, progress)
+                _decode_to_folder(contents, image_size, fit, folder, progress)
                 _remove_oldest(folder, progress)
                 # A person may have emptied the cache just now.
-                return _cached(folder, progress) or _decode_to_memory(contents, image_size, progress)
+                return _cached(folder, progress) or _decode_to_memory(contents, image_size, fit, progress)
     except ResourceError as error:
         raise ResourceError(f"{error}, or let XDG_CACHE_HOME name another folder for the cache") from None
 
@@ -151,8 +153,10 @@ def _removed(folder: Path) -> bool:
     return False
 
 
-def _decode_to_folder(contents: Contents, image_size: int | None, folder: Path, progress: Progress) -> None:
-    side, given_by = stored_size(contents, image_size)
+def _decode_to_folder(
+    contents: Contents, image_size: int | None, fit: Fit, folder: Path, progress: Progress
+) -> None:
+    side, given_by = stored_size(contents, image_size, fit)
     manifest: dict[str, Any] = {"store_version": STORE_VERSION}
     labels, counts = all_labels(contents), part_counts(contents)
     progress(f"decoding {len(labels):,} images once to {side} x {side} pixels, into {folder}")
@@ -170,6 +174,7 @@ def _decode_to_folder(contents: Contents, image_size: int | None, folder: Path, 
             progress,
             lambda pixels: file.write(pixels.data),
             same_as=None if image_size else given_by,
+            fit=fit,
         )
         np.save(unfinished / _LABELS, labels, allow_pickle=False)
         manifest |= {
@@ -181,12 +186,12 @@ def _decode_to_folder(contents: Contents, image_size: int | None, folder: Path, 
         }
 
 
-def _decode_to_memory(contents: Contents, image_size: int | None, progress: Progress) -> Store:
-    side, given_by = stored_size(contents, image_size)
+def _decode_to_memory(contents: Contents, image_size: int | None, fit: Fit, progress: Progress) -> Store:
+    side, given_by = stored_size(contents, image_size, fit)
     labels = all_labels(contents)
     chunks: list[Pixels] = []
     fingerprint, remarks = decode_all(
-        contents, side, progress, chunks.append, same_as=None if image_size else given_by
+        contents, side, progress, chunks.append, same_as=None if image_size else given_by, fit=fit
     )
     return Store(
         images=np.concatenate(chunks),

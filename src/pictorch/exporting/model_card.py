@@ -5,15 +5,17 @@ from typing import Any
 from pictorch.bundle import BundleFacts
 
 _MOST_CLASSES = 100
+_FITTED = {"crop": "shrinks and centre-crops", "pad": "shrinks and pads", "stretch": "stretches"}
 _SPLITS = (("val", "validation"), ("test", "test"))
 
 
 def model_card(facts: BundleFacts, *, golden_images: int, parity_images: int) -> str:
     """Returns the text of MODEL_CARD.md."""
     recipe = facts.recipe
+    source = _sources(recipe["data"])
     sections = [
         f"# {recipe['name']}: an image classifier",
-        f"Network `{recipe['model']['name']}`, trained by pictorch on `{recipe['data']['source']}`; "
+        f"Network `{recipe['model']['name']}`, trained by pictorch on {source}; "
         f"checkpoint `{facts.checkpoint}`. It names one of {len(facts.class_names)} classes for an image "
         "and gives each class a probability. Any image gets an answer, also one that shows none of the "
         "classes.",
@@ -21,7 +23,7 @@ def model_card(facts: BundleFacts, *, golden_images: int, parity_images: int) ->
         "## Classes\n\n" + _classes(facts.class_names),
         "## Input\n\n" + _input(facts),
         "## Data\n\n"
-        f"Source `{recipe['data']['source']}`, fingerprint `{facts.data_fingerprint}`. The whole recipe "
+        f"Source {source}, fingerprint `{facts.data_fingerprint}`. The whole recipe "
         "stands in bundle.json.",
         "## Checks\n\n"
         f"model.onnx (operator set {facts.opset}) was compared with PyTorch on {parity_images:,} images "
@@ -46,6 +48,11 @@ import pictorch
 predictor = pictorch.load("BUNDLE")
 print(predictor(["photo.jpg"])[0].name)
 ```"""
+
+
+def _sources(data: dict[str, Any]) -> str:
+    test = data.get("test")
+    return f"`{data['source'] or data['train']}`" + (f", tested on `{test}`" if test else "")
 
 
 def _scores(metrics: dict[str, Any]) -> str:
@@ -81,7 +88,7 @@ def _input(facts: BundleFacts) -> str:
     stored, seen = facts.input.stored_size, facts.input.image_size
     enlarged = f", which the model enlarges to {seen} x {seen}" if seen != stored else ""
     return (
-        f"Images of any size: pictorch shrinks and centre-crops them to {stored} x {stored} pixels"
+        f"Images of any size: pictorch {_FITTED[facts.input.fit]} them to {stored} x {stored} pixels"
         f"{enlarged}. The graph itself takes `images`, uint8 (N, {stored}, {stored}, 3), RGB, and gives "
         f"`probabilities`, float32 (N, {len(facts.class_names)}); normalisation and softmax are inside."
     )
