@@ -20,6 +20,7 @@ from pictorch.errors import CheckpointError, RecipeError, RunInUseError, unknown
 from pictorch.formats import count, decimal, percent
 from pictorch.recipe import Recipe
 from pictorch.recipe.files import dump_recipe, load_recipe
+from pictorch.result_folder import numbered_folder
 from pictorch.run_records import npz_bytes, read_json, read_lines, read_npz
 
 SCHEMA = 1
@@ -117,18 +118,7 @@ class RunFolder:
                     raise RecipeError(f"--out {path} {fault}choose another --out")
                 path.mkdir(parents=True, exist_ok=True)
             return cls(path)
-        parent = Path("runs")
-        with durable.explained(parent):
-            parent.mkdir(exist_ok=True)
-            ends = (entry.name.removeprefix(recipe_name) for entry in parent.glob(f"{recipe_name}-*"))
-            number = 1 + max((int(end[1:]) for end in ends if re.fullmatch(r"-\d{3,}", end)), default=0)
-            while True:
-                try:
-                    path = parent / f"{recipe_name}-{number:03d}"
-                    path.mkdir()
-                    return cls(path)
-                except FileExistsError:
-                    number += 1
+        return cls(numbered_folder(Path("runs"), recipe_name))
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
