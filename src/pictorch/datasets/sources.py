@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from pictorch.datasets.arrays import ARRAYS
+from pictorch.datasets.arrays import ARRAYS, SourceRef, array_source
 from pictorch.datasets.cifar10 import (
     BATCHES,
     CLASSES,
@@ -19,12 +19,31 @@ from pictorch.datasets.cifar10 import (
 from pictorch.datasets.contents import Contents, Progress, Source
 from pictorch.datasets.digits import open_digits
 from pictorch.datasets.image_folder import open_folder, open_zip
+from pictorch.datasets.joined import joined
+from pictorch.datasets.lists import LIST_ENDINGS, open_list
 from pictorch.errors import DataError, unknown, unreadable
+from pictorch.recipe import DataSection
 
 SOURCES: dict[str, Callable[[Progress], Source]] = {
     "cifar10": find_cifar10,
     "digits": open_digits,
 }
+
+
+def find_sources(data: DataSection, progress: Progress, given: SourceRef | None = None) -> Source:
+    """Returns the source that a recipe names: one, or two that are joined; or `given` in their place.
+
+    Raises DataError as find_source does.
+    """
+    if given is not None and not isinstance(given, str | Path):
+        return array_source(given)
+
+    def find(source: str) -> Source:
+        return find_source(source, progress, root=data.root, on_bad=data.on_bad)
+
+    if given is not None or data.test is None:
+        return find(data.training_source if given is None else str(given))
+    return joined(find(data.training_source), find(data.test))
 
 
 def find_source(source: str, progress: Progress, *, root: str | None = None, on_bad: str = "stop") -> Source:
@@ -44,7 +63,7 @@ def find_source(source: str, progress: Progress, *, root: str | None = None, on_
     if source and path.is_dir():  # '' would be the folder that one stands in
         return _open_directory(path)
     if path.is_file():
-        return _open_file(path)
+        return _open_file(path, root, on_bad)
     if source and path.exists():
         raise DataError(f"{source} is neither a folder nor a regular file; give one of the two")
     if "/" not in source and not path.suffix:
@@ -76,10 +95,12 @@ def _open_directory(path: Path) -> Source:
     return open_folder(path)
 
 
-def _open_file(path: Path) -> Source:
+def _open_file(path: Path, root: str | None, on_bad: str) -> Source:
     try:
         if path.suffix.casefold() == ".zip" or zipfile.is_zipfile(path):
             return open_zip(path)
+        if path.suffix.casefold() in LIST_ENDINGS:
+            return open_list(path, root, on_bad)
         if ".tar" in path.suffixes or path.suffix in {".tgz", ".gz"} or tarfile.is_tarfile(path):
             return open_archive(path)
     except OSError as error:

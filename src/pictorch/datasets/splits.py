@@ -4,15 +4,14 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pictorch.datasets.arrays import SourceRef, array_source
+from pictorch.datasets.arrays import SourceRef
 from pictorch.datasets.contents import Labels, Pixels
-from pictorch.datasets.sources import find_source
+from pictorch.datasets.sources import find_sources
 from pictorch.datasets.store import Store, open_store
 from pictorch.errors import DataError
 from pictorch.images import InputSpec
@@ -65,17 +64,14 @@ def load_splits(
     progress: Callable[[str], None] = lambda line: None,
     given: SourceRef | None = None,
 ) -> Splits:
-    """Returns the divided images of data.source, or of `given` in its place: a name, a path, or arrays.
+    """Returns the divided images of the recipe's sources, or of `given`: a name, a path, or arrays.
 
     `progress` gets lines for people.
 
     Raises DataError for a source that is missing, damaged or cannot be divided, ResourceError
     where the cache cannot be written.
     """
-    if given is None or isinstance(given, str | Path):
-        source = find_source(data.training_source if given is None else str(given), progress)
-    else:
-        source = array_source(given)
+    source = find_sources(data, progress, given)
     store = open_store(source, data.image_size, progress, fit=data.fit)
     return divide(store, data, source.origin)
 

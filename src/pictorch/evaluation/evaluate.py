@@ -106,8 +106,9 @@ def _evaluate_run(
 def _evaluate_bundle(path: Path, split: str, data: SourceRef, out: Path, console: Console) -> Evaluation:
     bundle, name = open_bundle(path), source_name(data)
     recorded = bundle.recipe["data"]
-    seen = {"image_size": bundle.input.image_size, "fit": bundle.input.fit}
-    section = DataSection.model_validate({**recorded, **seen})
+    # As the model sees them; the root of a list that training read is of another machine.
+    own = {"image_size": bundle.input.image_size, "fit": bundle.input.fit, "root": None}
+    section = DataSection.model_validate({**recorded, **own})
     splits = load_splits(section, console.line, data)
     if splits.class_names != bundle.class_names:
         found, known = set(splits.class_names), set(bundle.class_names)
