@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +15,31 @@ from pictorch.errors import DataError
 Progress = Callable[[str], None]
 Labels = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
+Groups = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Pictures:
     """The images of one part. `read(row)` gives an image file's bytes or RGB pixels (H, W, 3).
 
-    It may be called from many threads and raises DataError, without the name, when it cannot.
+    It may be called from many threads and raises DataError, without the name, when it cannot. Images
+    of equal `groups` are never divided among splits; None: each image is for itself.
     """
 
     names: Sequence[str]
     labels: Labels
     read: Callable[[int], bytes | Pixels]
+    groups: Groups | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+class Skipped(NamedTuple):
+    """An image or a line of a list that was left out, and why."""
+
+    place: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -37,13 +47,15 @@ class Contents:
     """Class names in label order, and the parts: 'train', and 'val' and 'test' where there are any.
 
     `remarks` are lines that a person should see at each use. `findings` are what the layout alone
-    shows; where an error is among them, class names and parts are what could be made of it.
+    shows; where an error is among them, class names and parts are what could be made of it. `skipped`
+    are the lines of a list that are left out.
     """
 
     class_names: tuple[str, ...]
     parts: Mapping[str, Pictures]
     remarks: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def require_sound(self) -> None:
         """Raises DataError with the first error of the layout, where there is one."""

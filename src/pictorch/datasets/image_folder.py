@@ -32,7 +32,7 @@ def open_folder(root: Path) -> Source:
     digest.update("\0".join(sorted([*listing.folders, *listing.odd])).encode(errors="surrogateescape"))
 
     def read(path: str) -> bytes:
-        return _read_file(root / path)
+        return read_file(root / path)
 
     def opened() -> AbstractContextManager[Contents]:
         return nullcontext(arrange(listing, read))
@@ -70,7 +70,8 @@ def _scan(root: Path, listing: Listing) -> Iterator[tuple[str, tuple[int, int]]]
                     listing.odd.append(path)
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Returns the bytes of a regular file; raises DataError, without its name, where that cannot be."""
     try:
         # Not blocking: what was a regular file when it was listed may be a pipe by now.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -35,7 +35,7 @@ _ENDINGS = {
 }
 # Photographs in formats that are not read here; people should know that these are left out.
 _OTHER_PHOTOS = (".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw")
-_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _HIDDEN = {"__macosx", "thumbs.db", "desktop.ini"}
 _LAYOUTS = "give a folder with one folder of images for each class, or train/, val/ and test/ of those"
 _LOOSE, _NO_ENDING = "image outside the class folders", "file without an ending"
@@ -76,7 +76,7 @@ def is_hidden(name: str) -> bool:
 def unwrapped(listing: Listing) -> str:
     """Returns the one folder that wraps everything in an archive, '' where there is none."""
     tops = listing.tops()
-    if len(tops) != 1 or tops[0].casefold() in _PARTS or not listing.below(tops[0]).folders:
+    if len(tops) != 1 or tops[0].casefold() in PARTS or not listing.below(tops[0]).folders:
         return ""
     return tops[0]
 
@@ -116,7 +116,7 @@ def _by_row(read: Callable[[str], bytes], paths: list[str]) -> Callable[[int], b
 def _part_folders(listing: Listing) -> tuple[dict[str, str], list[Finding]]:
     """Returns the folder of each part; one part 'train' in the root itself where classes lie there."""
     tops = listing.tops()
-    named = [(_PARTS[top.casefold()], top) for top in tops if top.casefold() in _PARTS]
+    named = [(PARTS[top.casefold()], top) for top in tops if top.casefold() in PARTS]
     parts, faults = dict(named), []
     if not named or (list(parts) == ["train"] and len(tops) > 1):  # a class may be called train
         return {"train": ""}, []
