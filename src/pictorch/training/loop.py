@@ -19,6 +19,7 @@ from pictorch.training.checkpoint import restore, save_checkpoint
 from pictorch.training.console import Console
 from pictorch.training.first_weights import take_weights
 from pictorch.training.losses import sum_of_absolute_weights
+from pictorch.training.regions import region
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import (
     resolve_runtime,
@@ -147,26 +148,30 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
     step, accumulate = session.step, recipe.train.accumulate
     for group, peak in zip(session.optimizer.param_groups, session.peak_rates, strict=True):
         group["lr"] = peak * session.rate_factor(step)
-    images, labels = session.batches.batch(position.epoch, position.step_in_epoch)
+    with region("data"):
+        images, labels = session.batches.batch(position.epoch, position.step_in_epoch)
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for micro_batch, (part_images, part_labels) in enumerate(parts):
-        seed_dropout(derived_seed(recipe.train.seed, Purpose.DROPOUT, step, micro_batch), device)
-        with session.runtime.autocast():
-            logits = session.forward(part_images)
-        logits = logits.to(session.runtime.dtype)
-        loss = session.loss(logits, part_labels) * (len(part_labels) / len(labels))
-        session.losses[position.step_in_epoch] += loss.detach()
-        if recipe.loss.l1 and micro_batch == 0:  # once a step, and not in the loss that is recorded
-            loss = loss + recipe.loss.l1 * sum_of_absolute_weights(session.network)
-        session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        with region("forward"):
+            seed_dropout(derived_seed(recipe.train.seed, Purpose.DROPOUT, step, micro_batch), device)
+            with session.runtime.autocast():
+                logits = session.forward(part_images)
+            logits = logits.to(session.runtime.dtype)
+            loss = session.loss(logits, part_labels) * (len(part_labels) / len(labels))
+            session.losses[position.step_in_epoch] += loss.detach()
+            if recipe.loss.l1 and micro_batch == 0:  # once a step, and not in the loss that is recorded
+                loss = loss + recipe.loss.l1 * sum_of_absolute_weights(session.network)
+        with region("backward"):
+            session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         likeliest = part_labels if part_labels.ndim == 1 else part_labels.argmax(1)
         session.correct += (logits.detach().argmax(1) == likeliest).sum()
-    gradient_norm = limit_gradient(session, measure_norm)
-    session.scaler.step(session.optimizer)
-    session.scaler.update()
-    session.optimizer.zero_grad()
-    if session.average is not None:
-        session.average.update(session.network, step)
+    with region("optimizer"):
+        gradient_norm = limit_gradient(session, measure_norm)
+        session.scaler.step(session.optimizer)
+        session.scaler.update()
+        session.optimizer.zero_grad()
+        if session.average is not None:
+            session.average.update(session.network, step)
     return gradient_norm
 
 

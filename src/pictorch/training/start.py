@@ -11,7 +11,7 @@ from pictorch.datasets.augment import check_fits
 from pictorch.datasets.sources import SOURCES
 from pictorch.datasets.splits import describe_splits
 from pictorch.errors import DataError, RecipeError
-from pictorch.networks import OwnNetwork, build_network, name_problem
+from pictorch.networks import Classifier, OwnNetwork, build_network, name_problem
 from pictorch.networks.imagenet import IMAGENET
 from pictorch.networks.summary import summarize
 from pictorch.networks.weights import find_weights
@@ -29,7 +29,7 @@ from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.own_network import try_own_network
 from pictorch.training.result import FitResult, fit_result
-from pictorch.training.runtime import resolve_runtime
+from pictorch.training.runtime import Runtime, resolve_runtime
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
 from pictorch.training.session import Own, check_parts
 
@@ -77,20 +77,34 @@ def train(
             "no recipe is given; name one as in `pictorch train digits` (`pictorch recipes` lists them), "
             "or give --resume RUN"
         )
+    with console.recorded():
+        checked = asked_recipe(recipe, own, data=data, set=set, seed=seed, device=device, epochs=epochs)
+        with begun_run(checked, data, out, own, console) as (recipe, splits, run):
+            return fit(recipe, splits, run, console=console, started=started, own=own)
+
+
+def asked_recipe(
+    recipe: RecipeRef,
+    own: Own,
+    *,
+    data: SourceRef | None,
+    set: Overrides,
+    seed: int | None,
+    device: str | None,
+    epochs: int | None = None,
+) -> Recipe:
+    """Returns a recipe with what the flags of `train` change in it; raises RecipeError where it is wrong."""
     flags = {
         "data.source": None if data is None else source_name(data),
-        "model.name": None if model is None else object_name(model),
-        "loss.name": None if loss is None else object_name(loss),
+        "model.name": None if own.model is None else object_name(own.model),
+        "loss.name": None if own.loss is None else object_name(own.loss),
         "train.seed": seed,
         "train.device": device,
         "train.epochs": epochs,
     }
     changes = list(set.items()) if isinstance(set, Mapping) else list(set)
     changes += [(path, value) for path, value in flags.items() if value is not None]
-    with console.recorded():
-        checked = load_recipe(recipe, changes, network_problem=name_problem)
-        with begun_run(checked, data, out, own, console) as (recipe, splits, run):
-            return fit(recipe, splits, run, console=console, started=started, own=own)
+    return load_recipe(recipe, changes, network_problem=name_problem)
 
 
 @contextmanager
@@ -111,14 +125,7 @@ def begun_run(
     runtime = resolve_runtime(recipe.train)
     recipe = _with_absolute_paths(recipe)
     stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
-    splits = load_splits(recipe.data, console.line, data if recipe.data.source == ARRAYS else None)
-    check_fits(recipe.augment, splits.input.stored_size)
-    network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
-    try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
-    check_parts(recipe, splits, network)
-    if not converts:
-        check_head(recipe, network)
-        try_own_network(recipe, network)
+    splits, network = tried_parts(recipe, runtime, data, own, console, converts=converts)
     weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
@@ -141,6 +148,27 @@ def begun_run(
                 f"        {field} = {choice.value} ({choice.reason}; {choice.measured or 'no auto'})"
             )
         yield recipe, splits, run
+
+
+def tried_parts(
+    recipe: Recipe,
+    runtime: Runtime,
+    data: SourceRef | None,
+    own: Own,
+    console: Console,
+    *,
+    converts: bool = False,
+) -> tuple[Splits, Classifier]:
+    """Returns the images and a network of a recipe, after all that it names was tried with them."""
+    splits = load_splits(recipe.data, console.line, data if recipe.data.source == ARRAYS else None)
+    check_fits(recipe.augment, splits.input.stored_size)
+    network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
+    try_own_loss(recipe, own.loss, len(splits.class_names), runtime)
+    check_parts(recipe, splits, network)
+    if not converts:
+        check_head(recipe, network)
+        try_own_network(recipe, network)
+    return splits, network
 
 
 def _resume(
