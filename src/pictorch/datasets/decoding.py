@@ -5,15 +5,15 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from pictorch.datasets.contents import Contents, Labels, Pictures, Pixels, Progress
+from pictorch.datasets.contents import Contents, Groups, Labels, Pictures, Pixels, Progress
 from pictorch.errors import DataError
 from pictorch.host import usable_cpus
 from pictorch.images import Decoded, Fit, decode, fit_pixels, shown, side_in_header, side_of
@@ -27,6 +27,25 @@ _SECONDS_BETWEEN_LINES = 10.0
 def all_labels(contents: Contents) -> Labels:
     """Returns the labels of all parts, one behind the other."""
     return np.concatenate([part.labels for part in contents.parts.values()])
+
+
+def all_groups(contents: Contents) -> Groups | None:
+    """Returns the groups of all parts, one behind the other, counted up from 0; None where none are named.
+
+    An image of a part without groups is one of its own.
+    """
+    parts = list(contents.parts.values())
+    if all(part.groups is None for part in parts):
+        return None
+    stops = np.cumsum([len(part) for part in parts]).tolist()
+    groups = np.concatenate(
+        [
+            -np.arange(stop - len(part), stop) - 1 if part.groups is None else part.groups
+            for part, stop in zip(parts, stops, strict=True)
+        ]
+    )
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
 
 
 def part_counts(contents: Contents) -> dict[str, int]:
@@ -54,12 +73,30 @@ def stored_size(contents: Contents, image_size: int | None, fit: Fit = "crop") -
     return largest, largest_name
 
 
+class Failure(NamedTuple):
+    """Why an image cannot be used; `may_pass` where its file or the memory could not be had just now."""
+
+    name: str
+    reason: str
+    may_pass: bool
+
+
+class UnusableError(DataError):
+    """Images that cannot be used, by their row in the source."""
+
+    def __init__(self, failures: Mapping[int, Failure], total: int) -> None:
+        first = next(iter(failures.values()))
+        count = f"{len(failures):,} of {total:,} images cannot be used"
+        super().__init__(f"{count}, first {shown(first.name)}: {first.reason}, or remove it")
+        self.failures = failures
+
+
 @dataclass
 class _Chunk:
     """What one thread decoded: pixels (n, side, side, 3) and what was remarkable."""
 
     pixels: Pixels
-    failures: list[str] = field(default_factory=list)
+    failures: dict[int, Failure] = field(default_factory=dict)  # by place in the chunk
     other_size: str | None = None
     smaller: int = 0
     several_frames: int = 0
@@ -73,36 +110,41 @@ def decode_all(
     *,
     same_as: str | None,
     fit: Fit = "crop",
+    skips: bool = False,
 ) -> tuple[str, tuple[str, ...]]:
     """Decodes every image in order into `write`; returns the fingerprint and the remarks.
 
-    The fingerprint is a hash of pixels, labels, class names and parts. Raises DataError with the
-    number of images that cannot be used, or for one of another size than the image `same_as`.
+    The fingerprint is a hash of pixels, labels, class names, parts and groups. Raises UnusableError with
+    the images that cannot be used, or DataError for one of another size than the image `same_as`, and if
+    it `skips` only where all can be used.
     """
     total = sum(part_counts(contents).values())
     description = json.dumps([contents.class_names, part_counts(contents), side])
     digest = hashlib.sha256(description.encode())
     digest.update(all_labels(contents).astype("<i8").tobytes())
-    failures: list[str] = []
+    groups = all_groups(contents)
+    if groups is not None:  # they decide the division
+        digest.update(groups.astype("<i8").tobytes())
+    failures: dict[int, Failure] = {}
+    first = 0
     smaller = several_frames = 0
     done = counted(progress, "decoded", total)
     for chunk in _decoded_chunks(contents, side, fit):
-        if chunk.other_size and same_as is not None:
+        failures |= {first + place: failure for place, failure in chunk.failures.items()}
+        first += len(chunk.pixels)
+        if chunk.other_size and same_as is not None and not (skips and failures):
             raise DataError(
                 f"images differ in size: the {'shorter' if fit == 'crop' else 'longer'} side of "
                 f"{shown(same_as)} has {side} pixels, "
                 f"{chunk.other_size}; bring all to one size with `--set data.image_size={min(side, 64)}`"
             )
-        failures += chunk.failures
         smaller += chunk.smaller
         several_frames += chunk.several_frames
         digest.update(chunk.pixels.data)
         write(chunk.pixels)
         done(len(chunk.pixels))
     if failures:
-        raise DataError(
-            f"{len(failures):,} of {total:,} images cannot be used, first {failures[0]}, or remove it"
-        )
+        raise UnusableError(failures, total)
     remarks = list(contents.remarks)
     if smaller:
         remarks.append(f"{smaller:,} of {total:,} images are smaller than {side} x {side}: enlarged")
@@ -151,10 +193,9 @@ def _decoded_chunks(contents: Contents, side: int, fit: Fit) -> Iterator[_Chunk]
 def _decode_rows(part: Pictures, rows: range, side: int, fit: Fit) -> _Chunk:
     chunk = _Chunk(np.zeros((len(rows), side, side, 3), dtype=np.uint8))
     for place, row in enumerate(rows):
-        try:
-            decoded = _decoded(part, row, side, fit)
-        except DataError as error:
-            chunk.failures.append(str(error))
+        decoded = _decoded(part, row, side, fit)
+        if isinstance(decoded, Failure):
+            chunk.failures[place] = decoded
             continue
         chunk.pixels[place] = decoded.pixels
         chunk.smaller += decoded.side(fit) < side
@@ -164,10 +205,14 @@ def _decode_rows(part: Pictures, rows: range, side: int, fit: Fit) -> _Chunk:
     return chunk
 
 
-def _decoded(part: Pictures, row: int, side: int, fit: Fit) -> Decoded:
+def _decoded(part: Pictures, row: int, side: int, fit: Fit) -> Decoded | Failure:
     name = part.names[row]
     try:
         raw = part.read(row)
     except DataError as error:
-        raise DataError(f"{shown(name)}: {error}") from None
-    return decode(raw, side, name, fit) if isinstance(raw, bytes) else fit_pixels(raw, side, fit)
+        return Failure(name, str(error), isinstance(error.__context__, OSError))
+    try:
+        return decode(raw, side, name, fit) if isinstance(raw, bytes) else fit_pixels(raw, side, fit)
+    except DataError as error:
+        reason = str(error).removeprefix(f"{shown(name)}: ")
+        return Failure(name, reason, isinstance(error.__context__, MemoryError))

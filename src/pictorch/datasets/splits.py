@@ -1,24 +1,21 @@
 """The division of a source into train, val and test: stratified, and a function of its seed alone."""
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pictorch.datasets.arrays import SourceRef
-from pictorch.datasets.contents import Labels, Pixels
+from pictorch.datasets.carving import Rows, taken_rows
+from pictorch.datasets.contents import Groups, Labels, Pixels, Skipped
 from pictorch.datasets.sources import find_sources
 from pictorch.datasets.store import Store, open_store
 from pictorch.errors import DataError
 from pictorch.images import InputSpec
 from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import DataSection
-
-Rows = NDArray[np.int64]
 
 _VAL_DRAW, _TEST_DRAW = 0, 1  # the two divisions are drawn apart from each other
 
@@ -42,7 +39,8 @@ class ImageSet:
 class Splits:
     """The three splits with their class names in label order.
 
-    `fingerprint` is a hash of the decoded source, before division; `origin` says where it was found.
+    `fingerprint` is a hash of the decoded source, before division; `origin` says where it was found;
+    `skipped` is what data.on_bad left out.
     """
 
     train: ImageSet
@@ -52,6 +50,7 @@ class Splits:
     input: InputSpec
     fingerprint: str
     origin: str
+    skipped: tuple[Skipped, ...] = ()
 
     def named(self) -> dict[str, ImageSet]:
         """Returns the splits that there are, by name."""
@@ -72,28 +71,29 @@ def load_splits(
     where the cache cannot be written.
     """
     source = find_sources(data, progress, given)
-    store = open_store(source, data.image_size, progress, fit=data.fit)
+    store = open_store(source, data.image_size, progress, fit=data.fit, on_bad=data.on_bad)
     return divide(store, data, source.origin)
 
 
 def divide(store: Store, data: DataSection, origin: str) -> Splits:
     """Returns the splits of a store: its own parts, and carved from train what it has no part for.
 
-    With val_fraction 0 nothing validates, and a val part of the source is joined to train.
+    With val_fraction 0 nothing validates, and a val part of the source is joined to train. Images of one
+    group stay together.
     """
     own = _own_parts(store)
     train, val, test = own["train"], own.get("val"), own.get("test")
     count = len(train.labels)
     if test is None and data.test_fraction > 0:
         order = permutation(data.split_seed, Purpose.SPLIT, count, _TEST_DRAW)
-        train, test = _carve(train, order, data.test_fraction, "test", origin)
+        train, test = _carve(train, order, data.test_fraction, "test", origin, store.groups)
     if val is not None and data.val_fraction == 0:
         train, val = _joined(store, train), None
     elif val is None and data.val_fraction > 0:
         order = permutation(data.split_seed, Purpose.SPLIT, count, _VAL_DRAW)
-        train, val = _carve(train, order, data.val_fraction, "val", origin)
+        train, val = _carve(train, order, data.val_fraction, "val", origin, store.groups)
     spec = InputSpec(store.stored_size, data.image_size or store.stored_size, data.fit)
-    return Splits(train, val, test, store.class_names, spec, store.fingerprint, origin)
+    return Splits(train, val, test, store.class_names, spec, store.fingerprint, origin, store.skipped)
 
 
 def split_hashes(splits: Splits) -> dict[str, str]:
@@ -121,6 +121,7 @@ def describe_splits(splits: Splits, source: str) -> dict[str, Any]:
         "class_counts": class_counts,
         "split_hashes": split_hashes(splits),
         "input": splits.input.to_json(),
+        "skipped": [one._asdict() for one in splits.skipped],
     }
 
 
@@ -144,26 +145,17 @@ def _rows(store: Store, start: int, stop: int) -> ImageSet:
     return ImageSet(store.images[start:stop], store.labels[start:stop], np.arange(stop - start))
 
 
-def _carve(pool: ImageSet, order: Rows, fraction: float, name: str, origin: str) -> tuple[ImageSet, ImageSet]:
+def _carve(
+    pool: ImageSet, order: Rows, fraction: float, name: str, origin: str, groups: Groups | None
+) -> tuple[ImageSet, ImageSet]:
     """Returns (what stays, what is taken): from each class the first images of the order."""
     allowed = np.zeros(len(pool.labels), dtype=bool)
     allowed[pool.indices] = True
-    order = order[allowed[order]]
-    labels = pool.labels[order]
-    taken = [
-        members[: _share(len(members), fraction)]
-        for members in (order[labels == label] for label in np.unique(labels))
-    ]
-    rows = np.sort(np.concatenate(taken))
+    rows = taken_rows(pool.labels, order[allowed[order]], fraction, groups)
     if len(rows) == 0:
         raise DataError(
-            f"{origin}: no class has the two images that data.{name}_fraction needs; add images, or do "
-            f"without with `--set data.{name}_fraction=0`"
+            f"{origin}: no class has the two {'images' if groups is None else 'groups'} that "
+            f"data.{name}_fraction needs; add images, or do without with `--set data.{name}_fraction=0`"
         )
     stays = np.setdiff1d(pool.indices, rows)
     return ImageSet(pool.images, pool.labels, stays), ImageSet(pool.images, pool.labels, rows)
-
-
-def _share(count: int, fraction: float) -> int:
-    """Returns how many of a class are taken: rounded, but at least one, and one must stay."""
-    return min(max(math.floor(count * fraction + 0.5), 1), count - 1)

@@ -10,14 +10,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pictorch import durable
-from pictorch.datasets.contents import Contents, Labels, Pixels, Progress, Source
-from pictorch.datasets.decoding import all_labels, decode_all, part_counts, stored_size
+from pictorch.datasets.contents import Contents, Groups, Labels, Pixels, Progress, Skipped, Source
+from pictorch.datasets.decoding import all_groups, all_labels, decode_all, part_counts, stored_size
+from pictorch.datasets.skipping import decode_usable
 from pictorch.errors import CheckpointError, ResourceError
 from pictorch.images import Fit
 from pictorch.places import cache_folder
@@ -25,7 +27,7 @@ from pictorch.places import cache_folder
 STORE_VERSION = 2  # counted up whenever equal files would give other pixels or class names
 LARGEST_CACHE_BYTES = 50_000_000_000
 
-_IMAGES, _LABELS = "images.npy", "labels.npy"
+_IMAGES, _LABELS, _GROUPS = "images.npy", "labels.npy", "groups.npy"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Store:
     """Decoded images uint8 (N, side, side, 3) with labels; the parts lie one behind the other.
 
     `counts` holds the images of each part in that order; `fingerprint` is a hash of pixels, labels,
-    class names and counts; `remarks` are lines that a person should see at each use.
+    class names, counts and groups; `remarks` are lines that a person should see at each use. Images of
+    equal `groups` are never divided; `skipped` are those that data.on_bad left out.
     """
 
     images: Pixels
@@ -42,6 +45,8 @@ class Store:
     counts: dict[str, int]
     fingerprint: str
     remarks: tuple[str, ...]
+    groups: Groups | None = None
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def stored_size(self) -> int:
@@ -49,22 +54,43 @@ class Store:
         return int(self.images.shape[1])
 
 
-def open_store(source: Source, image_size: int | None, progress: Progress, *, fit: Fit = "crop") -> Store:
+class _Form(NamedTuple):
+    """How images are stored, as in the recipe's data."""
+
+    image_size: int | None
+    fit: Fit
+    on_bad: str
+
+    def key(self, stamp: str) -> str:
+        """Returns what the folder of a store is called by; defaults came later and stand not in it."""
+        fit = "" if self.fit == "crop" else f" {self.fit}"
+        return f"{STORE_VERSION} {stamp} {self.image_size}{fit}{' skip' if self.on_bad == 'skip' else ''}"
+
+
+def open_store(
+    source: Source,
+    image_size: int | None,
+    progress: Progress,
+    *,
+    fit: Fit = "crop",
+    on_bad: str = "stop",
+) -> Store:
     """Returns the store of a source, from the cache where it is, else decoded now and cached.
 
     Images are stored with a side of min(image_size, their largest shorter side), or where it is None,
-    with the shorter side that all of them share; with fit pad and stretch it is the longer side. Raises
-    DataError for images that cannot be used, ResourceError where the cache cannot be written.
+    with the shorter side that all of them share; with fit pad and stretch it is the longer side. With
+    `on_bad` 'skip' images that cannot be decoded are left out. Raises DataError for images that cannot be
+    used, ResourceError where the cache cannot be written.
     """
+    form = _Form(image_size, fit, on_bad)
     if source.stamp is None:
         with source.open() as contents:
             contents.require_sound()
-            store = _decode_to_memory(contents, image_size, fit, progress)
+            store = decode_usable(partial(_decode_to_memory, form, progress), contents, on_bad, progress)
     else:
-        other_fit = "" if fit == "crop" else f" {fit}"
-        text = f"{STORE_VERSION} {source.stamp} {image_size}{other_fit}"
-        folder = cache_folder() / "stores" / hashlib.sha256(text.encode()).hexdigest()[:32]
-        store = _cached(folder, progress) or _build(source, image_size, fit, folder, progress)
+        key = hashlib.sha256(form.key(source.stamp).encode()).hexdigest()
+        folder = cache_folder() / "stores" / key[:32]
+        store = _cached(folder, progress) or _build(source, form, folder, progress)
         with suppress(OSError):  # a cache that may only be read serves too
             os.utime(_lock_of(folder))  # when it was last used
     for line in store.remarks:
@@ -78,6 +104,7 @@ def _cached(folder: Path, progress: Progress) -> Store | None:
         return None
     try:
         manifest = durable.verify_folder(folder, hashes=False)
+        groups = folder / _GROUPS
         return Store(
             images=np.load(folder / _IMAGES, mmap_mode="c", allow_pickle=False),
             labels=np.load(folder / _LABELS, allow_pickle=False),
@@ -85,13 +112,15 @@ def _cached(folder: Path, progress: Progress) -> Store | None:
             counts=manifest["counts"],
             fingerprint=manifest["fingerprint"],
             remarks=tuple(manifest["remarks"]),
+            groups=np.load(groups, allow_pickle=False) if groups.exists() else None,
+            skipped=tuple(Skipped(*one) for one in manifest.get("skipped", ())),
         )
     except (CheckpointError, ValueError, KeyError, OSError) as error:
         progress(f"cached store {folder} cannot be used ({error}); decoding the images again")
         return None
 
 
-def _build(source: Source, image_size: int | None, fit: Fit, folder: Path, progress: Progress) -> Store:
+def _build(source: Source, form: _Form, folder: Path, progress: Progress) -> Store:
     try:
         with _only_builder(folder):
             store = _cached(folder, progress)  # another process may have made it meanwhile
@@ -99,10 +128,11 @@ def _build(source: Source, image_size: int | None, fit: Fit, folder: Path, progr
                 return store
             with source.open() as contents:
                 contents.require_sound()
-                _decode_to_folder(contents, image_size, fit, folder, progress)
+                decode = partial(_decode_to_folder, form, folder, progress)
+                usable = decode_usable(decode, contents, form.on_bad, progress)
                 _remove_oldest(folder, progress)
                 # A person may have emptied the cache just now.
-                return _cached(folder, progress) or _decode_to_memory(contents, image_size, fit, progress)
+                return _cached(folder, progress) or _decode_to_memory(form, progress, usable)
     except ResourceError as error:
         raise ResourceError(f"{error}, or let XDG_CACHE_HOME name another folder for the cache") from None
 
@@ -153,12 +183,11 @@ def _removed(folder: Path) -> bool:
     return False
 
 
-def _decode_to_folder(
-    contents: Contents, image_size: int | None, fit: Fit, folder: Path, progress: Progress
-) -> None:
-    side, given_by = stored_size(contents, image_size, fit)
+def _decode_to_folder(form: _Form, folder: Path, progress: Progress, contents: Contents) -> Contents:
+    """Decodes into the folder; returns the contents, all of which can be used."""
+    side, given_by = stored_size(contents, form.image_size, form.fit)
     manifest: dict[str, Any] = {"store_version": STORE_VERSION}
-    labels, counts = all_labels(contents), part_counts(contents)
+    labels, groups = all_labels(contents), all_groups(contents)
     progress(f"decoding {len(labels):,} images once to {side} x {side} pixels, into {folder}")
     with (
         durable.new_folder(folder, manifest) as unfinished,
@@ -173,31 +202,43 @@ def _decode_to_folder(
             side,
             progress,
             lambda pixels: file.write(pixels.data),
-            same_as=None if image_size else given_by,
-            fit=fit,
+            same_as=None if form.image_size else given_by,
+            fit=form.fit,
+            skips=form.on_bad == "skip",
         )
         np.save(unfinished / _LABELS, labels, allow_pickle=False)
+        if groups is not None:
+            np.save(unfinished / _GROUPS, groups, allow_pickle=False)
         manifest |= {
             "class_names": list(contents.class_names),
             "stored_size": side,
-            "counts": counts,
+            "counts": part_counts(contents),
             "fingerprint": fingerprint,
             "remarks": list(remarks),
+            "skipped": [list(one) for one in contents.skipped],
         }
+    return contents
 
 
-def _decode_to_memory(contents: Contents, image_size: int | None, fit: Fit, progress: Progress) -> Store:
-    side, given_by = stored_size(contents, image_size, fit)
-    labels = all_labels(contents)
+def _decode_to_memory(form: _Form, progress: Progress, contents: Contents) -> Store:
+    side, given_by = stored_size(contents, form.image_size, form.fit)
     chunks: list[Pixels] = []
     fingerprint, remarks = decode_all(
-        contents, side, progress, chunks.append, same_as=None if image_size else given_by, fit=fit
+        contents,
+        side,
+        progress,
+        chunks.append,
+        same_as=None if form.image_size else given_by,
+        fit=form.fit,
+        skips=form.on_bad == "skip",
     )
     return Store(
         images=np.concatenate(chunks),
-        labels=labels,
+        labels=all_labels(contents),
         class_names=contents.class_names,
         counts=part_counts(contents),
         fingerprint=fingerprint,
         remarks=remarks,
+        groups=all_groups(contents),
+        skipped=contents.skipped,
     )
