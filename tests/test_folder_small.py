@@ -1,5 +1,6 @@
 """A person with a folder of photographs gets to a prediction by what each command says comes next."""
 
+import json
 import os
 import re
 import shlex
@@ -101,6 +102,20 @@ def test_a_zip_from_a_mac(tmp_path: Path) -> None:
             archive.writestr(f"__MACOSX/{Path(name).parent}/._{file.name}", b"\0\5\x16\7")
         archive.writestr("pets/.DS_Store", b"x")
     assert quick(tmp_path / "pets.zip", tmp_path / "run") == 0
+
+
+def test_a_zip_from_windows_in_chinese(tmp_path: Path) -> None:
+    """Its names are GBK, and nothing says so."""
+    root, path = photos(tmp_path / "pets", 3), tmp_path / "宠物.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*.JPG")):
+            archive.write(file, f"pets/{file.relative_to(root).as_posix()}".replace("pets/猫", "pets/::"))
+    path.write_bytes(
+        path.read_bytes().replace(b"pets/", "宠物/".encode("gbk")).replace(b"/::/", "/猫/".encode("gbk"))
+    )
+    assert quick(path, tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run/data.json").read_text())["class_names"] == ["dog", "猫"]
+    assert "names in the zip are read as GBK" in (tmp_path / "run/log.txt").read_text()
 
 
 def heic_only(root: Path) -> tuple[str, ...]:

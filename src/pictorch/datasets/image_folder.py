@@ -5,11 +5,12 @@ A zip may wrap the layout in one more folder.
 
 import hashlib
 import os
+import re
 import stat
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pictorch.datasets.contents import Contents, Source
@@ -117,7 +118,7 @@ def _list_zip(archive: zipfile.ZipFile, listing: Listing) -> dict[str, zipfile.Z
     members: dict[str, zipfile.ZipInfo] = {}
     folders: set[str] = set()
     for member in archive.infolist():
-        steps = [step for step in _member_name(member).split("/") if step]
+        steps = [step for step in _member_name(member, listing).split("/") if step]
         if not steps or any(is_hidden(step) for step in steps):
             continue
         if member.flag_bits & 1:
@@ -131,9 +132,19 @@ def _list_zip(archive: zipfile.ZipFile, listing: Listing) -> dict[str, zipfile.Z
     return members
 
 
-def _member_name(member: zipfile.ZipInfo) -> str:
-    """Returns the name in UTF-8 where it is that, for macOS writes it without the flag that says so."""
-    try:
-        return member.filename if member.flag_bits & 0x800 else member.filename.encode("cp437").decode()
-    except UnicodeError:
+def _member_name(member: zipfile.ZipInfo, listing: Listing) -> str:
+    """Returns the name in UTF-8 where it is that, for macOS writes it without the flag that says so.
+
+    Else in GB2312 where that gives Chinese, as Windows in Chinese writes it; a remark says so.
+    """
+    if member.flag_bits & 0x800:
         return member.filename
+    raw = member.filename.encode("cp437")
+    with suppress(UnicodeError):
+        return raw.decode()
+    with suppress(UnicodeError):
+        name = raw.decode("gb2312")
+        if re.fullmatch(r"[ -~\u4e00-\u9fff\u3000-\u303f\uff00-\uffef]+", name):
+            listing.remarks[:] = ["names in the zip are read as GBK, as Windows in Chinese writes them"]
+            return name
+    return member.filename

@@ -51,6 +51,7 @@ class Listing:
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # on how the paths were read
 
     def below(self, top: str) -> "Listing":
         """Returns what lies in the folder `top`, with paths from there."""
@@ -61,6 +62,7 @@ class Listing:
                 [path[len(start) :] for path in paths if path.startswith(start)]
                 for paths in (self.files, self.folders, self.odd)
             ),
+            remarks=self.remarks,
         )
 
     def tops(self) -> list[str]:
@@ -220,7 +222,7 @@ def _counted(kinds: Counter[str]) -> str:
 
 
 def _remarks(listing: Listing, parts: dict[str, str], unused: Unused) -> tuple[str, ...]:
-    lines = []  # without the path: the store keeps them, and may be found again by another one
+    lines = list(listing.remarks)  # without the path: the store keeps them and may be found by another one
     if "" not in parts.values():
         beside = [top for top in listing.tops() if top not in parts.values()]
         if beside:
