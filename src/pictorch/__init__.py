@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pictorch.benchmarking.profiling import profile as profile
     from pictorch.datasets.check import data_check as data_check
     from pictorch.datasets.show import data_show as data_show
     from pictorch.diagnosis import doctor as doctor
@@ -37,6 +38,7 @@ _HOMES = {
     "load_recipe": "pictorch.recipe.files",
     "models": "pictorch.networks.summary",
     "predict": "pictorch.predictor",
+    "profile": "pictorch.benchmarking.profiling",
     "recipes": "pictorch.recipe.files",
     "report": "pictorch.reporting.report",
     "runs": "pictorch.run_list",

@@ -1,13 +1,14 @@
-"""The command that looks at the machine."""
+"""The commands that look at the machine: doctor, and profile, which looks at a training on it."""
 
 import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pictorch.cli.output import print_json, rich_console
+from pictorch.cli.output import console_of, print_json, print_table, rich_console
 from pictorch.cli.parser import AddVerb
 
 if TYPE_CHECKING:
+    from pictorch.benchmarking.profiling import Profile
     from pictorch.diagnosis import Diagnosis
 
 PLAIN, GOOD, OPEN, BAD = " ", "✓", "–", "!"
@@ -17,8 +18,21 @@ Rows = list[tuple[str, str, list[Any]]]
 
 
 def add(verb: AddVerb) -> None:
-    """Adds doctor."""
+    """Adds doctor and profile."""
     verb("doctor", _doctor, "show what this machine offers to pictorch, and what to do next")
+
+    profile = verb("profile", _profile, "show where time and memory of a training step go")
+    profile.add_argument("recipe", metavar="RECIPE", help="what `pictorch train` takes")
+    profile.add_argument("--data", metavar="SOURCE", help="images, as for train (data.source)")
+    profile.add_argument("--steps", type=int, default=20, metavar="N", help="steps to measure (default: 20)")
+    profile.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a field of the recipe"
+    )
+    profile.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), help="where to train (train.device)"
+    )
+    profile.add_argument("--seed", type=int, metavar="N", help="seed of every random draw (train.seed)")
+    profile.add_argument("--out", metavar="DIR", help="folder of the trace (default: profiles/RECIPE-NNN)")
 
 
 def _doctor(args: argparse.Namespace) -> None:
@@ -129,3 +143,49 @@ def _worth(measured: str | None) -> list[tuple[str, str]]:
 
 def _gigabytes(size_bytes: Any) -> str:
     return "unknown" if size_bytes is None else f"{size_bytes / 1e9:,.1f} GB"
+
+
+def _profile(args: argparse.Namespace) -> None:
+    from pictorch.benchmarking.profiling import profile
+
+    found = profile(
+        args.recipe,
+        data=args.data,
+        steps=args.steps,
+        set=args.set,
+        device=args.device,
+        seed=args.seed,
+        out=args.out,
+        console=console_of(args),
+    )
+    if args.json:
+        return print_json(found.to_json())
+    print(
+        f"{found.recipe} on {found.device} ({found.precision}), {found.batch_size} images a step: "
+        f"{found.step_milliseconds:.4g} ms, {found.images_per_second:,.0f} images/s; "
+        f"under the profiler {found.profiled_step_milliseconds:.4g} ms\n"
+    )
+    for table in _profile_tables(found):
+        print_table(table)
+        print()
+    print(f"trace   {found.trace} (open it in https://ui.perfetto.dev)\n")
+    print(f"{found.sentence}.")
+    return None
+
+
+def _profile_tables(found: "Profile") -> list[Any]:
+    from rich.table import Table
+
+    from pictorch.formats import percent
+
+    parts, operators = (Table(head, box=None, pad_edge=False) for head in ("part of a step", "operator"))
+    for title in ("ms", "share", "MB allocated", "MB kept"):
+        parts.add_column(title, justify="right")
+    for part in found.parts:
+        sizes = (f"{round(size / 1e6, 1) + 0.0:,.1f}" for size in (part.allocated_bytes, part.kept_bytes))
+        parts.add_row(part.name, f"{part.milliseconds:,.2f}", percent(part.share, 1), *sizes)
+    for title in ("calls", "own ms", "share"):
+        operators.add_column(title, justify="right")
+    for one in found.operators:
+        operators.add_row(one.name, f"{one.calls:g}", f"{one.milliseconds:,.2f}", percent(one.share, 1))
+    return [parts, operators]
