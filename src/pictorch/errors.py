@@ -7,6 +7,7 @@ else that is raised is a bug of pictorch and leaves with exit code 1.
 
 import difflib
 import shlex
+import sys
 from collections.abc import Iterable
 from os import PathLike
 
@@ -15,6 +16,7 @@ _EXTRAS = {
     "torch": "train",
     "torchvision": "train",
     "sklearn": "train",
+    "scipy": "train",
     "safetensors": "train",
     "tensorboard": "train",
     "matplotlib": "train",
@@ -114,6 +116,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     if len(names) > _MOST_LISTED:
         names.sort(key=lambda each: -difflib.SequenceMatcher(None, name, each).ratio())
     return f"unknown {kind} {name!r}{near}; known: {listed(names)}"
+
+
+def renaming() -> str:
+    """Returns the remedy for a name that is no UTF-8, which in another locale Python may only misread."""
+    encoding = sys.getfilesystemencoding()
+    return "rename it" if encoding == "utf-8" else f"set PYTHONUTF8=1, Python reads names as {encoding} here"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -140,7 +140,7 @@ def test_paths_that_are_no_recipe(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_utf8_says_what_to_do() -> None:
     assert problems("digits", [("data.source", "d\udcff")]) == (
-        "digits: data.source = 'd\\udcff': should be UTF-8; rename the file or folder",
+        "digits: data.source = 'd\\udcff': should be UTF-8; rename it",
     )
 
 

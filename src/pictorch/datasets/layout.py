@@ -13,7 +13,7 @@ import numpy as np
 
 from pictorch.datasets.contents import Contents, Pictures
 from pictorch.datasets.findings import Finding
-from pictorch.errors import listed, nearest
+from pictorch.errors import listed, nearest, renaming
 from pictorch.images import shown
 
 _ENDINGS = {
@@ -56,14 +56,11 @@ class Listing:
     def below(self, top: str) -> "Listing":
         """Returns what lies in the folder `top`, with paths from there."""
         start = f"{top}/"
-        return Listing(
-            f"{self.where}/{top}",
-            *(
-                [path[len(start) :] for path in paths if path.startswith(start)]
-                for paths in (self.files, self.folders, self.odd)
-            ),
-            remarks=self.remarks,
+        files, folders, odd = (
+            [path[len(start) :] for path in paths if path.startswith(start)]
+            for paths in (self.files, self.folders, self.odd)
         )
+        return Listing(f"{self.where}/{top}", files, folders, odd, self.remarks)
 
     def tops(self) -> list[str]:
         """Returns the folders directly in the root, in code point order."""
@@ -179,7 +176,7 @@ def _class_findings(listing: Listing, found: dict[str, list[tuple[str, str]]]) -
             name.encode()
         except UnicodeEncodeError:
             what = f"{where}: class folder {shown(name)} is no UTF-8"
-            findings.append(Finding("error", what, "rename it"))
+            findings.append(Finding("error", what, renaming()))
     if len(train) == 1:
         what = f"{where} has one class only ({shown(*train)}), two are needed"
         inner = {path.split("/")[1] for path in listing.folders if path.count("/") == 1}

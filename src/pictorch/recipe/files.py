@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from pictorch.errors import RecipeError, listed, nearest, unknown, unreadable
+from pictorch.errors import RecipeError, listed, nearest, renaming, unknown, unreadable
 from pictorch.recipe import SECTIONS, Recipe, contradictions, default_of
 
 RecipeRef = str | Path | Recipe | Mapping[str, Any]
@@ -240,7 +240,7 @@ def _explain(error: ValidationError) -> list[str]:
         path = ".".join(str(part) for part in detail["loc"][:2])
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "string_unicode":
-            message = "should be UTF-8; rename the file or folder"
+            message = f"should be UTF-8; {renaming()}"
         if detail["type"] == "tuple_type":
             message = f"should be a list, as [{_short(detail['input']).strip(chr(39))}]"
         if detail["type"] == "string_pattern_mismatch" and path == "loss.name":
