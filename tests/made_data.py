@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pictorch.datasets.cifar10 import ARCHIVE, BATCHES, CLASSES
+from pictorch.datasets.cifar import CIFAR10, CLASSES
 
 Pixels = NDArray[np.uint8]
 
@@ -100,7 +100,7 @@ class MadeCifar:
         return np.concatenate([self.images[f"data_batch_{number}"] for number in range(1, 6)])
 
     def write_batches(self, parent: Path) -> Path:
-        folder = parent / BATCHES
+        folder = parent / CIFAR10.folder
         folder.mkdir(parents=True)
         for name, data in self.files.items():
             (folder / name).write_bytes(data)
@@ -108,10 +108,10 @@ class MadeCifar:
 
     def write_archive(self, parent: Path) -> Path:
         parent.mkdir(parents=True, exist_ok=True)
-        path = parent / ARCHIVE
+        path = parent / CIFAR10.archive
         with tarfile.open(path, "w:gz") as archive:
             for name, data in {**self.files, "readme.html": b"<html>"}.items():
-                member = tarfile.TarInfo(f"{BATCHES}/{name}")
+                member = tarfile.TarInfo(f"{CIFAR10.folder}/{name}")
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
         return path

@@ -92,7 +92,7 @@ def test_every_field_that_may_be_auto_is_told(healthy: None) -> None:
 
 
 def test_data_is_found_without_being_read(healthy: None, tmp_path: Path) -> None:
-    cifar10, digits = doctor().data
+    cifar10, _, digits, *_ = doctor().data
     assert cifar10["found"] == f"CIFAR-10 batches {tmp_path / 'images' / 'cifar-10-batches-py'}"
     assert digits["found"]
     (tmp_path / "images/cifar-10-batches-py/data_batch_2").write_bytes(b"damaged, but there")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from made_data import MadeCifar
-from pictorch.datasets import load_splits
+from pictorch.datasets import cifar, load_splits
 from pictorch.download import RemoteFile, download
 from pictorch.errors import CheckpointError, DataError, ResourceError
 from pictorch.recipe import DataSection
@@ -250,9 +250,13 @@ def test_cifar10_asked_for_by_name(mirror: Mirror, tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("PICTORCH_DATA", raising=False)
     made = MadeCifar()
     mirror.content = made.write_archive(tmp_path / "mirror").read_bytes()
-    monkeypatch.setattr("pictorch.datasets.cifar10.MIRRORS", (mirror.address("plain"),))
-    monkeypatch.setattr("pictorch.datasets.cifar10.ARCHIVE_BYTES", len(mirror.content))
-    monkeypatch.setattr("pictorch.datasets.cifar10.ARCHIVE_MD5", hashlib.md5(mirror.content).hexdigest())
+    archive = dataclasses.replace(
+        cifar.CIFAR10,
+        mirrors=(mirror.address("plain"),),
+        archive_bytes=len(mirror.content),
+        archive_md5=hashlib.md5(mirror.content).hexdigest(),
+    )
+    monkeypatch.setattr(cifar, "CIFAR10", archive)
     lines: list[str] = []
     for _ in range(2):
         splits = load_splits(DataSection(source="cifar10"), lines.append)

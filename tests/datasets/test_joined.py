@@ -8,7 +8,7 @@ import pytest
 
 from made_data import MadeCifar, noise, write_classes, write_image, zip_folder
 from pictorch.datasets import Splits, load_splits
-from pictorch.datasets.cifar10 import CLASSES
+from pictorch.datasets.cifar import CLASSES
 from pictorch.datasets.sources import find_sources
 from pictorch.errors import DataError
 from pictorch.recipe import DataSection

@@ -21,7 +21,9 @@ def refusal(source: str) -> str:
 
 def test_misspelt_names_get_the_list_and_the_nearest() -> None:
     message = refusal("cifar-10")
-    assert "unknown data source 'cifar-10' (did you mean cifar10?); known: cifar10, digits" in message
+    assert (
+        "unknown data source 'cifar-10' (did you mean cifar10?); known: cifar10, cifar100, digits" in message
+    )
 
 
 def test_missing_paths() -> None:
@@ -30,8 +32,8 @@ def test_missing_paths() -> None:
 
 
 def test_files_that_are_no_source(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("hello")
-    assert "neither a zip of images nor CIFAR-10's python archive" in refusal(str(tmp_path / "notes.txt"))
+    (tmp_path / "notes.pdf").write_text("hello")
+    assert "neither a zip of images nor a list" in refusal(str(tmp_path / "notes.pdf"))
     os.mkfifo(tmp_path / "pipe")
     assert "neither a folder nor a regular file" in refusal(str(tmp_path / "pipe"))
 
@@ -40,7 +42,7 @@ def test_a_name_wins_over_a_folder_of_that_name(own_places: Path) -> None:
     write_classes(own_places / "digits", {"a": 1, "b": 1})
     assert find_source("digits", lambda line: None).stamp is None
     assert find_source("./digits", lambda line: None).origin == "image folder digits"
-    assert set(SOURCES) == {"cifar10", "digits"}
+    assert set(SOURCES) == {"cifar10", "cifar100", "digits", "fashion_mnist", "mnist"}
 
 
 def test_the_room_is_opened_without_torch_scikit_learn_or_network() -> None:

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from made_data import MadeCifar, python2_pickle
 from messages.case import Case, again, typed
 from messages.faults import Fault, mirror, ordinary_rights, patched
 from messages.material import cifar, photos, recipe
-from pictorch.datasets import cifar10
+from pictorch.datasets import cifar as cifar_files
 
 TRAIN = "train small.yaml -q --out out --set train.batch_size=100"
 BATCHES = f"{TRAIN} --data batches"
@@ -121,10 +122,9 @@ def mirrored(answer: Callable[[BaseHTTPRequestHandler], None] | None) -> Fault:
     def fault() -> Iterator[None]:
         with mirror(answer or sends()) as address, pytest.MonkeyPatch.context() as patch:
             patch.setenv("PICTORCH_OFFLINE", "0")
-            patch.setattr(
-                cifar10, "MIRRORS", (address if answer else "http://127.0.0.1:9/cifar-10-python.tar.gz",)
-            )
-            patch.setattr(cifar10, "ARCHIVE_BYTES", len(CONTENT))
+            mirrors = (address if answer else "http://127.0.0.1:9/cifar-10-python.tar.gz",)
+            archive = replace(cifar_files.CIFAR10, mirrors=mirrors, archive_bytes=len(CONTENT))
+            patch.setattr(cifar_files, "CIFAR10", archive)
             yield
 
     return fault
@@ -132,7 +132,7 @@ def mirrored(answer: Callable[[BaseHTTPRequestHandler], None] | None) -> Fault:
 
 def by_hand() -> None:
     """Puts the archive where the message says."""
-    target = cifar10.download_folder() / cifar10.ARCHIVE
+    target = cifar_files.download_folder() / cifar_files.CIFAR10.archive
     target.parent.mkdir(parents=True, exist_ok=True)
     cifar("archive").rename(target)
 
@@ -157,13 +157,13 @@ CASES = [
     batch("batch without images", "data_batch_1 has no images", pickled(labels=[0, 1])),
     batch("batch without labels", "data_batch_1 has not one label", pickled(data=IMAGES, labels=[0])),
     batch("batch with label 10", "data_batch_1 has a label that is not 0 to 9", pickled(data=IMAGES, labels=[0, 10])),
-    batch("nine class names", "batches.meta has no ten label_names", pickled(label_names=[b"cat"]), "batches.meta"),
+    batch("nine class names", "batches.meta has no 10 label_names", pickled(label_names=[b"cat"]), "batches.meta"),
     Case("batch without rights", BATCHES, 3, "batches/data_batch_1 cannot be read", typed(), lambda: (recipe(), (cifar() / "data_batch_1").chmod(0)), ordinary_rights),
-    Case("batch of 100 MB", BATCHES, 3, "batches/batches.meta is too large", again(lambda: None), lambda: (recipe(), cifar()), patched(cifar10, "_LARGEST_BATCH_BYTES", 50)),
+    Case("batch of 100 MB", BATCHES, 3, "batches/batches.meta is too large", again(lambda: None), lambda: (recipe(), cifar()), patched(cifar_files, "_LARGEST_BATCH_BYTES", 50)),
     archive("archive that is cut off", "archive.tar.gz: damaged or truncated archive", cut_archive),
     archive("archive of something else", "archive.tar.gz holds no batches", tar({"readme.txt": b"hello"})),
     archive("archive that lacks batches", "it lacks data_batch_2", tar({MEMBER: MadeCifar(2).files["data_batch_1"]})),
-    archive("archive with a batch of 100 MB", "data_batch_1 is too large", tar({MEMBER: b"0" * 60}), patched(cifar10, "_LARGEST_BATCH_BYTES", 50)),
+    archive("archive with a batch of 100 MB", "data_batch_1 is too large", tar({MEMBER: b"0" * 60}), patched(cifar_files, "_LARGEST_BATCH_BYTES", 50)),
     Case("official archive without rights", NAMED, 3, "data/cifar-10-python.tar.gz cannot be read", typed(), lambda: (recipe(), Path("data").mkdir(), cifar("archive").rename("data/cifar-10-python.tar.gz").chmod(0)), ordinary_rights),
     Case("another folder called cifar10", NAMED, 3, "data/cifar10 is not CIFAR-10", typed(), lambda: (recipe(), Path("data").mkdir(), photos("data/cifar10"))),
     Case("no network allowed", NAMED, 3, "PICTORCH_OFFLINE forbids", again(by_hand), recipe),

@@ -1,6 +1,6 @@
 """Images and labels that were given in Python, as a source like any other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,54 +42,58 @@ def array_source(data: Arrays) -> Source:
         raise DataError(
             f"data: images or labels are no arrays ({in_short(error)}); give NumPy's or torch's"
         ) from error
-    _check_images(images)
-    labels = _checked_labels(labels, len(images))
-    names = _class_names(labels, data[2] if len(data) == 3 else None)
+    check_images(images, "data: images")
+    labels = checked_labels(labels, len(images), "data: labels")
+    names = checked_class_names(labels, data[2] if len(data) == 3 else None, "data")
     pictures = Pictures(
         names=[f"image {row}" for row in range(len(images))],
         labels=labels,
-        read=lambda row: _in_color(images[row]),
+        read=in_color(images),
     )
     contents = Contents(names, {"train": pictures})
     return Source("arrays given in Python", None, lambda: nullcontext(contents))
 
 
-def _check_images(images: NDArray[Any]) -> None:
+def check_images(images: NDArray[Any], where: str) -> None:
+    """Raises DataError, beginning with `where`, for what is no uint8 (N, H, W, 3) or (N, H, W)."""
     is_color = images.ndim == 4 and images.shape[3] == 3
     if images.dtype != np.uint8 or not (is_color or images.ndim == 3) or 0 in images.shape:
         raise DataError(
-            f"data: images are {images.dtype} {images.shape}; give uint8 (N, H, W, 3), "
+            f"{where} are {images.dtype} {images.shape}; give uint8 (N, H, W, 3), "
             "brightness from 0 to 255, or grey as (N, H, W)"
         )
 
 
-def _checked_labels(labels: NDArray[Any], count: int) -> Labels:
+def checked_labels(labels: NDArray[Any], count: int, where: str) -> Labels:
+    """Returns labels as int64; raises DataError, beginning with `where`, unless they are 0, 1, 2, ..."""
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise DataError(
-            f"data: labels are {labels.dtype} {labels.shape} for {count:,} images; give integers ({count},)"
+            f"{where} are {labels.dtype} {labels.shape} for {count:,} images; give integers ({count},)"
         )
     found = np.unique(labels)
     if len(found) < 2 or not np.array_equal(found, np.arange(len(found))):
         raise DataError(
-            f"data: labels are {listed(str(label) for label in found)}; give each of two or more classes "
+            f"{where} are {listed(str(label) for label in found)}; give each of two or more classes "
             "images, and number them 0, 1, 2 and so on"
         )
     return labels.astype(np.int64)
 
 
-def _class_names(labels: Labels, given: Sequence[str] | None) -> tuple[str, ...]:
+def checked_class_names(labels: Labels, given: Sequence[str] | None, where: str) -> tuple[str, ...]:
+    """Returns the name of each label, its number unless given; raises DataError, beginning with `where`."""
     count = int(labels.max()) + 1
     names = tuple(map(str, range(count))) if given is None else tuple(given)
     if len(names) != count or len(set(names)) < count or not all(n and isinstance(n, str) for n in names):
         raise DataError(
-            f"data: class names are {listed(map(repr, names))} for {count} classes; "
+            f"{where}: class names are {listed(map(repr, names))} for {count} classes; "
             "give each class a name of its own"
         )
     return names
 
 
-def _in_color(image: Pixels) -> Pixels:
-    return image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
+def in_color(images: NDArray[Any]) -> Callable[[int], Pixels]:
+    """Returns what reads an image (H, W, 3) of an array; grey becomes RGB, as in a file."""
+    return lambda row: images[row] if images.ndim == 4 else np.repeat(images[row][..., np.newaxis], 3, axis=2)
 
 
 def _array(given: Any) -> NDArray[Any]:

@@ -7,26 +7,46 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pictorch.datasets.arrays import ARRAYS, SourceRef, array_source
-from pictorch.datasets.cifar10 import (
-    BATCHES,
+from pictorch.datasets.cifar import (
+    CIFAR100,
     CLASSES,
+    find_batches,
     find_cifar10,
-    holds_batches,
+    find_cifar100,
     locate_cifar10,
+    locate_cifar100,
     open_archive,
-    open_batches,
 )
 from pictorch.datasets.contents import Contents, Progress, Source
 from pictorch.datasets.digits import open_digits
+from pictorch.datasets.idx import (
+    FASHION_MNIST,
+    MNIST,
+    find_fashion_mnist,
+    find_idx_files,
+    find_mnist,
+    locate_fashion_mnist,
+    locate_mnist,
+)
 from pictorch.datasets.image_folder import open_folder, open_zip
 from pictorch.datasets.joined import joined
 from pictorch.datasets.lists import LIST_ENDINGS, open_list
+from pictorch.datasets.npz import open_npz
 from pictorch.errors import DataError, unknown, unreadable
 from pictorch.recipe import DataSection
 
 SOURCES: dict[str, Callable[[Progress], Source]] = {
     "cifar10": find_cifar10,
+    "cifar100": find_cifar100,
     "digits": open_digits,
+    "fashion_mnist": find_fashion_mnist,
+    "mnist": find_mnist,
+}
+_LOCATED: dict[str, Callable[[], Source | None]] = {
+    "cifar10": locate_cifar10,
+    "cifar100": locate_cifar100,
+    "fashion_mnist": locate_fashion_mnist,
+    "mnist": locate_mnist,
 }
 
 
@@ -38,8 +58,11 @@ def find_sources(data: DataSection, progress: Progress, given: SourceRef | None 
     if given is not None and not isinstance(given, str | Path):
         return array_source(given)
 
+    is_gone = given is not None and data.root is not None and not Path(data.root).expanduser().is_dir()
+    root = None if is_gone else data.root  # images that moved have left it
+
     def find(source: str) -> Source:
-        return find_source(source, progress, root=data.root, on_bad=data.on_bad)
+        return find_source(source, progress, root=root, on_bad=data.on_bad)
 
     if given is not None or data.test is None:
         return find(data.training_source if given is None else str(given))
@@ -76,35 +99,39 @@ def locate_source(name: str) -> Source | None:
 
     Nothing is downloaded or decoded. Raises DataError where only a part of it lies there.
     """
-    if name == "cifar10":
-        return locate_cifar10()
+    if name in _LOCATED:
+        return _LOCATED[name]()
     return SOURCES[name](lambda line: None) if find_spec("sklearn") else None
 
 
 def fitting_recipe(source: str | Path, contents: Contents) -> str:
     """Returns the packaged recipe to begin with on this source."""
-    if source == "digits":
+    names = contents.class_names
+    if source == "digits" or names == MNIST.class_names:
         return "digits"
-    return "cifar10-cnn" if contents.class_names == CLASSES else "folder-small"
+    is_cifar100 = len(names) == CIFAR100.num_classes and names[:2] == ("apple", "aquarium_fish")
+    return "cifar10-cnn" if is_cifar100 or names in (CLASSES, FASHION_MNIST.class_names) else "folder-small"
 
 
 def _open_directory(path: Path) -> Source:
-    for folder in (path, path / BATCHES):
-        if folder.is_dir() and holds_batches(folder):
-            return open_batches(folder)
-    return open_folder(path)
+    return find_batches(path) or find_idx_files(path) or open_folder(path)
 
 
 def _open_file(path: Path, root: str | None, on_bad: str) -> Source:
     try:
+        if path.suffix.casefold() == ".npz":
+            return open_npz(path)
         if path.suffix.casefold() == ".zip" or zipfile.is_zipfile(path):
             return open_zip(path)
         if path.suffix.casefold() in LIST_ENDINGS:
             return open_list(path, root, on_bad)
+        if "-ubyte" in path.name and (found := find_idx_files(path.parent)):
+            return found
         if ".tar" in path.suffixes or path.suffix in {".tgz", ".gz"} or tarfile.is_tarfile(path):
             return open_archive(path)
     except OSError as error:
         raise DataError(f"{path} {unreadable(path, error)}") from None
     raise DataError(
-        f"{path} is neither a zip of images nor CIFAR-10's python archive; give a folder or a zip"
+        f"{path} is neither a zip of images nor a list, an .npz file or CIFAR's python archive; "
+        "give a folder or a zip"
     )

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 from PIL import Image
 
 from made_data import MadeCifar, python2_pickle, write_classes
-from pictorch.datasets import Splits, load_splits
-from pictorch.datasets.cifar10 import BATCHES, CLASSES
+from pictorch.datasets import Splits, cifar, load_splits
+from pictorch.datasets.cifar import CIFAR10, CLASSES
 from pictorch.errors import DataError
 from pictorch.recipe import DataSection
 
@@ -67,7 +68,7 @@ def test_another_archive_is_called_not_official_each_time(tmp_path: Path) -> Non
 def test_the_official_md5_gets_no_remark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = MadeCifar().write_archive(tmp_path)
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr("pictorch.datasets.cifar10.ARCHIVE_MD5", md5)
+    monkeypatch.setattr(cifar, "CIFAR10", replace(CIFAR10, archive_md5=md5))
     assert not any("official" in line for line in load(archive)[1])
 
 
@@ -146,11 +147,11 @@ def test_only_allowed_members_are_read_and_none_is_unpacked(tmp_path: Path) -> N
     made = MadeCifar()
     path = made.write_archive(tmp_path / "in")
     with tarfile.open(tmp_path / "in" / "b.tar", "w") as archive:
-        for name in ("../canary", f"{BATCHES}/../canary", "/tmp/canary"):
+        for name in ("../canary", f"{CIFAR10.folder}/../canary", "/tmp/canary"):
             member = tarfile.TarInfo(name)
             member.size = 1
             archive.addfile(member, io.BytesIO(b"x"))
-        link = tarfile.TarInfo(f"{BATCHES}/data_batch_1")
+        link = tarfile.TarInfo(f"{CIFAR10.folder}/data_batch_1")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
         with tarfile.open(path) as official:
@@ -162,7 +163,7 @@ def test_only_allowed_members_are_read_and_none_is_unpacked(tmp_path: Path) -> N
 
 
 def test_a_member_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pictorch.datasets.cifar10._LARGEST_BATCH_BYTES", 1000)
+    monkeypatch.setattr(cifar, "_LARGEST_BATCH_BYTES", 1000)
     made = MadeCifar()
     assert "too large for a batch" in refusal(made.write_archive(tmp_path))
     assert "too large for a batch" in refusal(made.write_batches(tmp_path))
