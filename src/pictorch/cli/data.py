@@ -8,6 +8,7 @@ from pictorch.cli.output import console_of, print_json, print_next, print_table,
 from pictorch.cli.parser import AddVerb
 from pictorch.formats import percent
 
+_ROOT = "folder that the relative paths in a list start from (default: that of the list)"
 _FEW, _MOST_ROWS = 3, 40
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
@@ -19,16 +20,20 @@ def add(verb: AddVerb) -> None:
     show.add_argument(
         "--recipe", metavar="RECIPE", help="whose division and augmentation (default: what fits)"
     )
+    show.add_argument("--root", metavar="DIR", help=_ROOT)
     show.add_argument("--out", metavar="DIR", help="folder for the pictures (default: SOURCE-pictures)")
 
     check = verb("data check", _check, "list everything that is wrong or odd about images; -v: every path")
     check.add_argument("source", metavar="SOURCE", help="a name (cifar10, digits) or the path of images")
+    check.add_argument("--root", metavar="DIR", help=_ROOT)
 
 
 def _show(args: argparse.Namespace) -> None:
     from pictorch.datasets.show import data_show
 
-    result = data_show(args.source, recipe=args.recipe, out=args.out, console=console_of(args))
+    result = data_show(
+        args.source, recipe=args.recipe, root=args.root, out=args.out, console=console_of(args)
+    )
     if args.json:
         return print_json(result.to_json())
     print(f"{result.origin}: {result.n:,} images, {len(result.class_names):,} classes")
@@ -45,8 +50,11 @@ def _show(args: argparse.Namespace) -> None:
     for path in result.pictures.values():
         print(f"picture  {path}")
     source, recipe = shlex.quote(result.source), shlex.quote(args.recipe or result.recipe)
-    train = f"train {recipe} --data {source}" + "".join(f" --set {need}" for need in result.needs)
-    print_next({f"data check {source}": ""} | ({} if result.unreadable else {train: ""}))
+    needs = "".join(f" --set {shlex.quote(need)}" for need in result.needs)
+    train, root = f"train {recipe} --data {source}{needs}", f" --root {shlex.quote(args.root or '')}"
+    print_next(
+        {f"data check {source}{root if args.root else ''}": ""} | ({} if result.unreadable else {train: ""})
+    )
     return None
 
 
@@ -105,7 +113,7 @@ def _check(args: argparse.Namespace) -> None:
 
     from pictorch.datasets.check import data_check
 
-    result = data_check(args.source, console=console_of(args))
+    result = data_check(args.source, root=args.root, console=console_of(args))
     args.exit_code = 3 if result.must_mend else 0
     if args.json:
         return print_json(result.to_json())
@@ -128,5 +136,6 @@ def _check(args: argparse.Namespace) -> None:
     if not result.findings:
         print("every file can be read, and no two images are equal")
     print(f"\nnothing must be mended{noted}")
-    print_next({f"train {result.recipe} --data {shlex.quote(result.source)}": ""})
+    root = f" --set {shlex.quote(f'data.root={args.root}')}" if args.root else ""
+    print_next({f"train {result.recipe} --data {shlex.quote(result.source)}{root}": ""})
     return None

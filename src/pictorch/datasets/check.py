@@ -54,13 +54,17 @@ class DataCheck:
         return notebook.card(self.origin, notebook.rows("Findings", found, left=tuple(found[0])))
 
 
-def data_check(source: str | Path, *, console: LineConsole | None = None) -> DataCheck:
+def data_check(
+    source: str | Path, *, root: str | Path | None = None, console: LineConsole | None = None
+) -> DataCheck:
     """Returns what is wrong or odd about the images of a source; reads every file and changes none.
+
+    The relative paths of a list start from the folder `root`, its own where that is None.
 
     Raises DataError where there is no such source, or where it is an archive that cannot be opened.
     """
     progress = progress_of(console)
-    found = find_source(str(source), progress)
+    found = find_source(str(source), progress, root=None if root is None else str(root))
     with found.open() as contents:
         facts = survey(found, contents, progress)
         findings = [

@@ -38,7 +38,7 @@ def file_findings(contents: Contents, survey: Survey) -> list[Finding]:
     )
     findings = []
     if broken:
-        remedy = "mend or remove them, training refuses images with such among them"
+        remedy = "mend or remove them: training refuses such images, unless data.on_bad is skip"
         findings.append(Finding("error", f"{images(len(broken))} cannot be read", remedy, broken))
     files = [
         (facts, name)

@@ -11,7 +11,7 @@ import torch
 from pictorch import durable, notebook
 from pictorch.datasets.augment import augment, check_fits, draw
 from pictorch.datasets.contents import Contents, LineConsole, Pictures, Pixels, progress_of
-from pictorch.datasets.decoding import all_labels, part_counts
+from pictorch.datasets.decoding import all_groups, all_labels, part_counts
 from pictorch.datasets.mixing import draw_mix, mixed, mixes
 from pictorch.datasets.sources import SOURCES, find_source, fitting_recipe
 from pictorch.datasets.splits import Splits, divide
@@ -92,6 +92,7 @@ def data_show(
     source: str | Path,
     *,
     recipe: RecipeRef | None = None,
+    root: str | Path | None = None,
     out: str | Path | None = None,
     console: LineConsole | None = None,
 ) -> DataShow:
@@ -99,11 +100,12 @@ def data_show(
 
     samples.png shows images with their classes, class_distribution.png the classes in each split,
     augmented.png images as training sees them under the recipe (default: the packaged one that fits
-    the source). `out` is `<source>-pictures` by default. Raises the DataErrors of `train`, and
-    RecipeError where `out` lies among the images.
+    the source). `out` is `<source>-pictures` by default; the relative paths of a list start from `root`,
+    its own folder where that is None. Raises the DataErrors of `train`, and RecipeError where `out` lies
+    among the images.
     """
     progress = progress_of(console)
-    found = find_source(str(source), progress)
+    found = find_source(str(source), progress, root=None if root is None else str(root))
     folder = _picture_folder(source, out)
     with found.open() as contents:
         contents.require_sound()
@@ -111,7 +113,8 @@ def data_show(
         chosen = load_recipe(recipe or fitting_recipe(source, contents), {"data.source": str(source)})
         sizes = _sizes(facts)
         side, notes = _stored_side(chosen, sizes)
-        needs = (f"data.image_size={_SIDE_OF_MIXED}",) if notes else ()
+        needs = [f"data.image_size={_SIDE_OF_MIXED}"] if notes else []
+        needs += [] if root is None else [f"data.root={root}"]
         chosen, refusals = _that_fits(chosen, side)
         splits = _divided(contents, side, chosen, found.origin)
         pictures, more_notes = _draw(contents, facts, splits, chosen, folder)
@@ -128,7 +131,7 @@ def data_show(
         channel_range=channels.range,
         channel_mean=channels.mean,
         channel_std=channels.std,
-        needs=needs,
+        needs=tuple(needs),
         pictures=pictures,
         notes=(*contents.remarks, *notes, *refusals, *more_notes),
     )
@@ -182,7 +185,7 @@ def _divided(contents: Contents, side: int, recipe: Recipe, origin: str) -> Spli
     """Returns the splits that training would have; dividing looks at labels only, so no image is decoded."""
     labels = all_labels(contents)
     images = np.broadcast_to(np.uint8(0), (len(labels), side, side, 3))
-    store = Store(images, labels, contents.class_names, part_counts(contents), "", ())
+    store = Store(images, labels, contents.class_names, part_counts(contents), "", (), all_groups(contents))
     return divide(store, recipe.data, origin)
 
 
