@@ -18,6 +18,7 @@ import pytest
 from rich.table import Table
 
 import pictorch
+from made_data import write_classes
 from pictorch import cli
 from pictorch.cli.output import print_evaluation, print_table
 from pictorch.cli.parser import build_parser
@@ -71,7 +72,7 @@ def test_help_lists_every_verb_once_in_the_order_of_the_work(capsys: pytest.Capt
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     lines = capsys.readouterr().out.splitlines()
-    listed = [line[2:13].strip() for line in lines if line.startswith("  ") and line[2] != "-"]
+    listed = [line[2:14].strip() for line in lines if line.startswith("  ") and line[2] != "-"]
     assert sorted(listed) == sorted(verbs())
     assert listed.index("train") < listed.index("evaluate") < listed.index("export")
     assert max(map(len, lines)) <= 80
@@ -315,9 +316,9 @@ def test_a_bug_is_exit_1_and_one_line(
 def test_a_missing_part_names_its_pip_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pictorch.networks.summary", None)
+    monkeypatch.setitem(sys.modules, "pictorch.exporting.network_list", None)
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "pictorch.networks.summary")
+    monkeypatch.delitem(sys.modules, "pictorch.exporting.network_list")
     monkeypatch.delitem(sys.modules, "pictorch.networks", raising=False)
     assert cli.main(["models"]) == 9
     assert "pip install 'pictorch[train]'" in capsys.readouterr().err
@@ -369,6 +370,17 @@ def test_a_terminal_of_plain_ascii_shows_other_characters_escaped(bad_photos: Pa
     done = shell(f"pictorch data check {bad_photos}", **ascii_only)
     assert (done.returncode, done.stderr) == (3, "")
     assert r"\u2192 " in done.stdout, "the arrow before a remedy"
+
+
+@pytest.mark.slow
+def test_where_python_misreads_names_the_remedy_is_to_read_them_as_utf8(tmp_path: Path) -> None:
+    write_classes(tmp_path / "照片", {"猫": 12, "狗": 12})
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell("pictorch data check 照片 -q", **ascii_only)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "set PYTHONUTF8=1, Python reads names as ascii here" in done.stdout
+    assert shell("pictorch data check 照片 -q", LC_ALL="POSIX").returncode == 0
+    assert shell("pictorch data check 照片 -q", **{**ascii_only, "PYTHONUTF8": "1"}).returncode == 0
 
 
 def test_the_exit_code_of_a_check_survives_a_reader_that_leaves(bad_photos: Path) -> None:

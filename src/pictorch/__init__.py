@@ -8,13 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pictorch.benchmarking.ladder import bench_ladder as bench_ladder
     from pictorch.benchmarking.profiling import profile as profile
+    from pictorch.benchmarking.zoo import bench_zoo as bench_zoo
     from pictorch.datasets.check import data_check as data_check
     from pictorch.datasets.show import data_show as data_show
     from pictorch.diagnosis import doctor as doctor
     from pictorch.evaluation.evaluate import evaluate as evaluate
     from pictorch.exporting.export import export as export
-    from pictorch.networks.summary import models as models
+    from pictorch.exporting.network_list import models as models
     from pictorch.predictor import load as load
     from pictorch.predictor import predict as predict
     from pictorch.predictor import verify as verify
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pictorch.walkthrough import demo as demo
 
 _HOMES = {
+    "bench_ladder": "pictorch.benchmarking.ladder",
+    "bench_zoo": "pictorch.benchmarking.zoo",
     "convert": "pictorch.training.convert",
     "data_check": "pictorch.datasets.check",
     "data_show": "pictorch.datasets.show",
@@ -36,7 +40,7 @@ _HOMES = {
     "export": "pictorch.exporting.export",
     "load": "pictorch.predictor",
     "load_recipe": "pictorch.recipe.files",
-    "models": "pictorch.networks.summary",
+    "models": "pictorch.exporting.network_list",
     "predict": "pictorch.predictor",
     "profile": "pictorch.benchmarking.profiling",
     "recipes": "pictorch.recipe.files",

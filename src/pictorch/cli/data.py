@@ -23,7 +23,7 @@ def add(verb: AddVerb) -> None:
     show.add_argument("--root", metavar="DIR", help=_ROOT)
     show.add_argument("--out", metavar="DIR", help="folder for the pictures (default: SOURCE-pictures)")
 
-    check = verb("data check", _check, "list everything that is wrong or odd about images; -v: every path")
+    check = verb("data check", _check, "list all that is wrong or odd about images; -v: every path")
     check.add_argument("source", metavar="SOURCE", help="a name (cifar10, digits) or the path of images")
     check.add_argument("--root", metavar="DIR", help=_ROOT)
 

@@ -9,7 +9,7 @@ from pictorch.cli.parser import AddVerb
 
 def add(verb: AddVerb) -> None:
     """Adds demo, train and convert."""
-    demo = verb("demo", _demo, "train, evaluate, export and predict handwritten digits in a minute")
+    demo = verb("demo", _demo, "train, evaluate, export, predict handwritten digits in a minute")
     demo.add_argument("--out", metavar="DIR", help="run folder (default: runs/digits-NNN)")
 
     train = verb("train", _train, "train a recipe, or go on with a run")

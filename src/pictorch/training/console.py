@@ -126,6 +126,11 @@ class Console:
             self.line(text)
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is shown."""
+        return self._level == "quiet"
+
+    @property
     def is_verbose(self) -> bool:
         """Whether every recorded step is shown as a lasting line."""
         return self._level == "verbose"

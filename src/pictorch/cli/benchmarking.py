@@ -1,0 +1,103 @@
+"""The commands that compare on this machine: bench zoo and bench ladder."""
+
+import argparse
+from collections.abc import Sequence
+
+from pictorch.cli.output import console_of, print_json, print_next, print_table
+from pictorch.cli.parser import AddVerb
+
+
+def add(verb: AddVerb) -> None:
+    """Adds bench zoo and bench ladder."""
+    zoo = verb("bench zoo", _zoo, "train networks and compare accuracy, size and speed")
+    zoo.add_argument("--models", metavar="NAME,NAME", help="networks (default: the four small ones)")
+    zoo.add_argument("--recipe", metavar="RECIPE", help="train all by this one (default: each by its own)")
+    zoo.add_argument("--epochs", type=int, metavar="N", help="passes over the images (default: the recipe's)")
+    zoo.add_argument("--seeds", type=int, metavar="N", help="trainings of each network (default: 1)")
+    _add_shared(zoo)
+
+    ladder = verb("bench ladder", _ladder, "time a small CNN and three ways to train ResNet-34")
+    ladder.add_argument(
+        "--steps", type=int, metavar="N", help="time N steps of each rung and train nothing to its end"
+    )
+    ladder.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the images (default: the recipe's)"
+    )
+    _add_shared(ladder)
+
+
+def _add_shared(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", metavar="SOURCE", help="images (default: the recipe's)")
+    command.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), help="where to train (default: auto)"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change a field of all recipes",
+    )
+    command.add_argument("--out", metavar="DIR", help="folder of the runs and tables; goes on with one begun")
+
+
+def _zoo(args: argparse.Namespace) -> None:
+    from pictorch.benchmarking.zoo import bench_zoo
+
+    found = bench_zoo(
+        models=args.models,
+        recipe=args.recipe,
+        epochs=args.epochs,
+        seeds=args.seeds,
+        data=args.data,
+        device=args.device,
+        set=args.set,
+        out=args.out,
+        console=console_of(args),
+    )
+    args.exit_code = found.exit_code
+    if args.json:
+        return print_json(found.to_json())
+    _print_rows([row.shown() for row in found.rows])
+    _print_remarks(found.remarks)
+    print(f"{found.record['advice_rule']}\n{found.advice}\n")
+    print(f"tables, picture and every value: {found.out}/zoo.md, zoo.csv, zoo.svg, zoo.json")
+    return print_next({f"runs {found.out}": "the runs behind it"})
+
+
+def _ladder(args: argparse.Namespace) -> None:
+    from pictorch.benchmarking.ladder import bench_ladder
+
+    found = bench_ladder(
+        steps=args.steps,
+        epochs=args.epochs,
+        data=args.data,
+        device=args.device,
+        set=args.set,
+        out=args.out,
+        console=console_of(args),
+    )
+    if args.json:
+        return print_json(found.to_json())
+    _print_rows([rung.shown() for rung in found.rungs])
+    print()
+    _print_rows([worth.shown() for worth in found.worths])
+    _print_remarks(found.remarks)
+    print(f"tables and every value: {found.out}/ladder.md, ladder.csv, ladder.json")
+    return None
+
+
+def _print_rows(rows: Sequence[dict[str, str]]) -> None:
+    """Prints rows with the same keys as a table; all columns but the first are set right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for place, head in enumerate(rows[0]):
+        table.add_column(head, justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    print_table(table)
+
+
+def _print_remarks(remarks: Sequence[str]) -> None:
+    print("", *(f"- {remark}" for remark in remarks), "", sep="\n")
