@@ -75,24 +75,17 @@ def test_chinese_names_the_whole_way(photos: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "locale", [{"LANG": "C"}, {"LC_ALL": "POSIX"}, {"PYTHONIOENCODING": "ascii"}], ids=str
-)
-def test_a_terminal_of_any_locale(photos: str, locale: dict[str, str]) -> None:
+def test_a_terminal_that_knows_ascii_only(photos: str) -> None:
+    """What it cannot show is escaped; what is written stays UTF-8."""
     environment = {name: value for name, value in os.environ.items() if name[:3] != "LC_" and name != "LANG"}
+    environment |= {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"}
     train = ["train", "folder-small", "--data", photos, "--out", "运行", *SMALL]
-    for words in (
-        ["data", "show", photos],
-        train,
-        ["evaluate", "运行"],
-        ["report", "运行"],
-        ["export", "运行"],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "pictorch", *words], env={**environment, **locale}, capture_output=True
-        )
+    for words in (["data", "show", photos], train, ["evaluate", "运行"]):
+        command = [sys.executable, "-m", "pictorch", *words]
+        done = subprocess.run(command, env=environment, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
-        assert b"Traceback" not in done.stderr
-        spelled = "ascii" if "PYTHONIOENCODING" in locale else "utf-8"
-        assert photos.encode(spelled, "backslashreplace") in done.stdout + done.stderr or words[0] != "data"
+        assert CLASSES[0].encode("ascii", "backslashreplace") in done.stdout or words[0] == "train"
+        assert (
+            photos.encode("ascii", "backslashreplace") in done.stdout + done.stderr or words[0] == "evaluate"
+        )
     assert json.loads(Path("运行/data.json").read_text(encoding="utf-8"))["class_names"] == list(CLASSES)
