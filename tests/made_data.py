@@ -1,6 +1,7 @@
 """Small data sets as users have them: image folders, zips, and CIFAR-10's archive as Python 2 wrote it."""
 
 import io
+import mmap
 import struct
 import tarfile
 import zipfile
@@ -115,3 +116,11 @@ class MadeCifar:
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
         return path
+
+
+def is_mapped(array: Pixels) -> bool:
+    """Returns whether an array lies in a map of a file."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)

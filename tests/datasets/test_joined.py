@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made_data import MadeCifar, noise, write_classes, write_image, zip_folder
+from made_data import MadeCifar, is_mapped, noise, write_classes, write_image, zip_folder
 from pictorch.datasets import Splits, load_splits
 from pictorch.datasets.cifar import CLASSES
 from pictorch.datasets.sources import find_sources
@@ -129,4 +129,4 @@ def test_digits_may_be_one_of_the_two(tmp_path: Path) -> None:
     test = write_classes(tmp_path / "mine", {str(digit): 1 for digit in range(10)})
     splits, _ = load("digits", test)
     assert (len(splits.train), shown_classes(splits)) == (1797, [str(digit) for digit in range(10)])
-    assert isinstance(splits.train.images, np.memmap), "kept in the cache like any other"
+    assert is_mapped(splits.train.images), "kept in the cache like any other"

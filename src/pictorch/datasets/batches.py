@@ -15,6 +15,7 @@ from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import AugmentSection
 
 _RESIDENT_SHARE = 0.4
+_COUNTED_BYTES = 3_000_000  # at once, for channel_statistics; counting takes several times as much memory
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def channel_statistics(image_set: ImageSet) -> tuple[tuple[float, ...], tuple[fl
     Sums are exact integers, so the figures do not depend on the order or on threads.
     """
     counts = np.zeros((3, 256), np.int64)
-    for start in range(0, len(image_set), 1000):
-        pixels = image_set.images[image_set.indices[start : start + 1000]]
+    count = max(1, _COUNTED_BYTES // (3 * image_set.images.shape[1] ** 2))
+    for start in range(0, len(image_set), count):
+        pixels = image_set.images[image_set.indices[start : start + count]]
         for channel in range(3):
             counts[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
     levels = np.arange(256) / 255

@@ -20,6 +20,7 @@ from pictorch import durable
 from pictorch.datasets.contents import Contents, Groups, Labels, Pixels, Progress, Skipped, Source
 from pictorch.datasets.decoding import all_groups, all_labels, decode_all, part_counts, stored_size
 from pictorch.datasets.skipping import decode_usable
+from pictorch.datasets.mapped import map_array
 from pictorch.errors import CheckpointError, ResourceError
 from pictorch.images import Fit
 from pictorch.places import cache_folder
@@ -106,7 +107,7 @@ def _cached(folder: Path, progress: Progress) -> Store | None:
         manifest = durable.verify_folder(folder, hashes=False)
         groups = folder / _GROUPS
         return Store(
-            images=np.load(folder / _IMAGES, mmap_mode="c", allow_pickle=False),
+            images=map_array(folder / _IMAGES),
             labels=np.load(folder / _LABELS, allow_pickle=False),
             class_names=tuple(manifest["class_names"]),
             counts=manifest["counts"],
