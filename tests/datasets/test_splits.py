@@ -1,6 +1,7 @@
 """The division: disjoint, covering, stratified, and a function of split_seed alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,76 @@ def test_without_validation_an_own_val_part_trains_too() -> None:
 def test_too_few_images_to_divide() -> None:
     with pytest.raises(DataError, match=r"data\.test_fraction needs"):
         divide(made_store({"train": [0, 1, 2]}), section(), "")
+
+
+def grouped(labels: list[int], groups: list[int]) -> Store:
+    return replace(made_store({"train": labels}), groups=np.array(groups, dtype=np.int64))
+
+
+LABELS_AND_GROUPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=150)
+
+
+@given(LABELS_AND_GROUPS, SHARES, SHARES, st.integers(0, 2**40))
+@settings(max_examples=60)
+def test_groups_are_never_divided(images: list[tuple[int, int]], val: float, test: float, seed: int) -> None:
+    labels, groups = [label for label, _ in images], [group for _, group in images]
+    store, data = grouped(labels, groups), section(val_fraction=val, test_fraction=test, split_seed=seed)
+    groups_of = {label: {group for one, group in images if one == label} for label in labels}
+    if all(len(own) < 4 for own in groups_of.values()):  # may or may not be enough for both
+        return
+    splits = divide(store, data, "here")
+    assert split_hashes(splits) == split_hashes(divide(store, data, "here"))
+    parts = [rows(splits.train), rows(splits.val), rows(splits.test)]
+    assert sum(map(len, parts)) == len(images)
+    assert set.union(*parts) == set(range(len(images)))
+    for group in set(groups):
+        assert sum(any(groups[row] == group for row in part) for part in parts) == 1
+    for label, own in groups_of.items():
+        assert any(labels[row] == label for row in parts[0])
+        if len(own) == 1:
+            assert not any(labels[row] == label for part in parts[1:] for row in part)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=100), SHARES, SHARES, st.integers(0, 2**40))
+@settings(max_examples=50)
+def test_groups_of_one_image_change_nothing(labels: list[int], val: float, test: float, seed: int) -> None:
+    data = section(val_fraction=val, test_fraction=test, split_seed=seed)
+    try:
+        alone = split_hashes(divide(made_store({"train": labels}), data, ""))
+    except DataError:
+        return
+    assert split_hashes(divide(grouped(labels, list(range(len(labels)))), data, "")) == alone
+
+
+def test_small_groups_keep_the_shares_of_the_classes() -> None:
+    """50 groups of 2 to 6 images of two classes: each class gives its share, to two images."""
+    draw = np.random.default_rng(0)
+    sizes = draw.integers(2, 7, 50).tolist()
+    groups = [group for group, size in enumerate(sizes) for _ in range(size)]
+    labels = draw.integers(0, 2, len(groups)).tolist()
+    for seed in range(20):
+        data = section(val_fraction=0.2, test_fraction=0.2, split_seed=seed)
+        splits = divide(grouped(labels, groups), data, "")
+        for label in (0, 1):
+            whole = labels.count(label)
+            tested, judged = (sum(labels[row] == label for row in rows(part))
+                              for part in (splits.test, splits.val))  # fmt: skip
+            assert abs(tested - 0.2 * whole) <= 2
+            assert abs(judged - 0.2 * (whole - tested)) <= 2
+
+
+def test_the_division_of_groups_never_changes() -> None:
+    store = grouped([0, 1] * 12, [row // 3 for row in range(24)])
+    splits = divide(store, section(split_seed=7), "")
+    assert (sorted(rows(splits.val)), sorted(rows(splits.test))) == ([6, 7, 8], [0, 1, 2])
+
+
+def test_large_groups_are_taken_where_a_class_would_have_none() -> None:
+    splits = divide(grouped([0] * 30 + [1] * 30, [row // 10 for row in range(60)]), section(), "")
+    for part in splits.named().values():
+        assert part.labels[part.indices].tolist() == [0] * 10 + [1] * 10
+    with pytest.raises(DataError, match=r"no class has the two groups that data\.val_fraction needs"):
+        divide(grouped([0] * 20 + [1] * 20, [row // 10 for row in range(40)]), section(), "")
 
 
 def test_train_seed_cannot_matter_and_split_seed_does(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Which rows a division takes from the training images: a share of each class, groups never divided."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ Rows = NDArray[np.int64]
 def taken_rows(labels: Labels, order: Rows, fraction: float, groups: Groups | None) -> Rows:
     """Returns the rows that are taken from those in `order`, sorted: from each class its first ones.
 
-    At least one of each class is taken, and at least one stays. With `groups` whole groups are taken, the
-    first of the order that bring the classes nearer to their shares, and then of each class that got none
-    the group that disturbs the shares least. A class of a single group stays whole.
+    At least one of each class is taken, and at least one stays. With `groups` whole groups are taken in
+    their order: those that fit into what the classes lack, then those that bring the classes nearer to
+    their shares, then of each class that got none the group that disturbs the shares least. A class of a
+    single group stays whole.
     """
     if groups is not None:
         return _rows_of_groups(labels, order, fraction, groups)
@@ -39,7 +40,7 @@ def _rows_of_groups(labels: Labels, order: Rows, fraction: float, groups: Groups
         counts.setdefault(group, Counter())[label] += 1
     stays = Counter(labels[order].tolist())
     missing = {label: _share(count, fraction) for label, count in stays.items()}
-    taken = set()
+    taken: set[int] = set()
 
     def can_go(group: int) -> bool:
         return group not in taken and all(stays[label] > n for label, n in counts[group].items())
@@ -54,12 +55,19 @@ def _rows_of_groups(labels: Labels, order: Rows, fraction: float, groups: Groups
         for label, n in counts[group].items():
             missing[label] -= n
 
+    for group, classes in counts.items():
+        if all(missing[label] >= n for label, n in classes.items()) and can_go(group):
+            take(group)
     for group in counts:
         if gain(group) > 0 and can_go(group):
             take(group)
-    without = sorted(missing.keys() - {label for group in taken for label in counts[group]})
-    for label in without:
-        fitting = [group for group in counts if label in counts[group] and can_go(group)]
-        if fitting and not any(label in counts[group] for group in taken):
+    having: dict[int, list[int]] = defaultdict(list)
+    for group, classes in counts.items():
+        for label in classes:
+            having[label].append(group)
+    for label in sorted(having):
+        if taken.isdisjoint(having[label]) and (
+            fitting := [group for group in having[label] if can_go(group)]
+        ):
             take(max(fitting, key=gain))
     return np.sort(order[np.isin(groups[order], np.array(sorted(taken), dtype=np.int64))])

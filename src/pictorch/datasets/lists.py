@@ -113,6 +113,8 @@ def _find(path: str, start: str) -> _File | tuple[str, str]:
             f"leaves the folder {os.path.abspath(start)}",
             "write the whole path, or set data.root to a folder above",
         )
+    if os.path.isabs(path):
+        return "no such file", "mend the path"
     remedy = "mend the path, or set data.root to the folder that paths start from"
     return f"no such file in {os.path.abspath(start)}", remedy
 
