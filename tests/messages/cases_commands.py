@@ -38,5 +38,10 @@ CASES = [
     Case("out for a run", "evaluate run -q --out judged", 2, "--out judged", instead("evaluate run -q", says="leave out --out"), material.run),
     Case("top 0", "predict bundle photos/red/000.png --top 0", 2, "--top 0", instead("predict bundle photos/red/000.png --top 1", says="at least 1 class"), lambda: (material.bundle(), material.photos())),
     Case("one class only asked for", "models simple_net --num-classes 1", 2, "--num-classes 1", instead("models simple_net --num-classes 2", says="at least 2 classes")),
+    Case("graph of all networks", "models --graph all.svg", 2, "--graph all.svg", typed(then_again=False)),
+    Case("graph of another kind", "models simple_net --graph net.png", 2, "net.png", typed()),
+    Case("graph that is there", "models simple_net --graph net.svg", 2, "net.svg", again(lambda: Path("net.svg").unlink()), lambda: Path("net.svg").write_text("mine")),
+    Case("profile of no step", "profile small.yaml -q --steps 0", 2, "--steps 0", typed(), material.recipe),
+    Case("profile into a folder that holds something", "profile small.yaml -q --steps 1 --out photos", 2, "--out photos", instead("profile small.yaml -q --steps 1 --out other", says="choose another --out"), material.recipe),
 ]
 # fmt: on

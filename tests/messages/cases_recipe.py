@@ -103,7 +103,7 @@ CASES = [
     Case("network of another width", TRAIN, 2, "(2, 5)", again(lambda: None), good, patched(zoo, "_SIZED_NETWORKS", {"simple_net": Narrow})),
     Case("network of an edited run", "evaluate run -q", 2, "'simple_nett'", again(lambda: _edit("simple_nett", "simple_net")), lambda: (run(), _edit("simple_net", "simple_nett"))),
     Case("unknown network of timm", "models timm:resnet181", 2, "'resnet181'", meant),
-    Case("torch is not installed", "models", 9, "torch", told("installs a package", says="`pip install 'pictorch[train]'`"), fault=not_installed("torch", gone="pictorch.networks.summary")),
+    Case("torch is not installed", "models", 9, "torch", told("installs a package", says="`pip install 'pictorch[train]'`"), fault=not_installed("torch", gone="pictorch.exporting.network_list")),
     Case("timm is not installed", f"{TRAIN} --set model.name=timm:resnet18", 9, "timm", told("installs a package", says="`pip install 'pictorch[timm]'`"), good, not_installed("timm")),
 ]
 # fmt: on

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from own_module import write_own_net
 from pictorch import cli
 from pictorch.errors import RecipeError
+from pictorch.exporting.network_list import models
 from pictorch.images import InputSpec
 from pictorch.networks import build_network, name_problem
-from pictorch.networks.summary import models, summarize
+from pictorch.networks.summary import summarize
 from pictorch.networks.zoo import is_own
 from pictorch.recipe import ModelSection
 

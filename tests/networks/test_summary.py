@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from pictorch.errors import RecipeError
+from pictorch.exporting.network_list import models
 from pictorch.images import InputSpec
 from pictorch.networks import NETWORKS, Classifier, build_network
-from pictorch.networks.summary import models, summarize
+from pictorch.networks.summary import summarize
 from pictorch.recipe import ModelSection
 
 

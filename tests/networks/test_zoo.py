@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from pictorch.errors import MissingPartError, RecipeError
+from pictorch.exporting.network_list import models
 from pictorch.images import InputSpec
 from pictorch.networks import NETWORKS, Classifier, build_network
 from pictorch.networks import zoo as zoo_module
-from pictorch.networks.summary import models
 from pictorch.randomness import Purpose, words
 from pictorch.recipe import ModelSection
 

@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import pictorch
-
-_OWN, _TORCH = (Path(module.__file__ or "").parent for module in (pictorch, torch))
+_OWN, _TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
 
 
 class _Places(TorchDispatchMode):  # type: ignore[no-untyped-call]

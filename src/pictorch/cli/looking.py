@@ -22,6 +22,9 @@ def add(verb: AddVerb) -> None:
     models.add_argument("name", nargs="?", metavar="NAME")
     models.add_argument("--num-classes", type=int, default=10, metavar="N")
     models.add_argument("--image-size", type=int, default=32, metavar="PIXELS")
+    models.add_argument(
+        "--graph", metavar="FILE", help="write its computation graph: FILE.onnx, or FILE.svg for a drawing"
+    )
 
 
 def _runs(args: argparse.Namespace) -> None:
@@ -75,9 +78,10 @@ def _recipes(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    from pictorch.networks.summary import models
+    from pictorch.exporting.network_list import models
 
-    summaries = models(args.name, num_classes=args.num_classes, image_size=args.image_size)
+    size = {"num_classes": args.num_classes, "image_size": args.image_size}
+    summaries = models(args.name, **size, graph=args.graph)
     if args.json:
         return print_json({"models": summaries})
     if args.name is None:
@@ -101,4 +105,7 @@ def _models(args: argparse.Namespace) -> None:
         table.add_row(layer["name"], layer["kind"], shape, *numbers)
     totals = (f"{summaries[0]['parameters']:,}", f"{summaries[0]['multiply_adds']:,}")
     table.add_row("total", "", "", *totals, style="bold")
-    return print_table(table)
+    print_table(table)
+    if args.graph is not None:
+        print(f"\ngraph   {args.graph}")
+    return None

@@ -5,11 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pictorch.errors import RecipeError
-from pictorch.images import InputSpec
 from pictorch.networks.classifier import Classifier
-from pictorch.networks.zoo import NETWORKS, build_network
-from pictorch.recipe import ModelSection
 
 
 def summarize(classifier: Classifier, name: str) -> dict[str, Any]:
@@ -54,29 +50,6 @@ def summarize(classifier: Classifier, name: str) -> dict[str, Any]:
         "multiply_adds": sum(layer["multiply_adds"] for layer in layers),
         "layers": layers,
     }
-
-
-def models(name: str | None = None, *, num_classes: int = 10, image_size: int = 32) -> list[dict[str, Any]]:
-    """Returns the summaries of all networks, or of the named one; raises RecipeError when unknown.
-
-    In the list of all, a network that cannot take such images has None for its numbers.
-    """
-    if num_classes < 2 or image_size < 1:
-        raise RecipeError(
-            f"--num-classes {num_classes} --image-size {image_size} is too little; "
-            "give at least 2 classes and 1 pixel"
-        )
-    spec = InputSpec(stored_size=image_size, image_size=image_size)
-    if name is not None:
-        network = build_network(ModelSection(name=name), num_classes, spec, size_flag="--image-size ")
-        return [summarize(network, name)]
-    rows = []
-    for each in NETWORKS:
-        try:
-            rows.append(summarize(build_network(ModelSection(name=each), num_classes, spec), each))
-        except RecipeError:
-            rows.append({"name": each, "parameters": None, "multiply_adds": None, "layers": []})
-    return rows
 
 
 def _multiply_adds(layer: nn.Module, output: Tensor) -> int:
