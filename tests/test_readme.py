@@ -39,7 +39,7 @@ def commands(text: str, program: str) -> list[list[str]]:
 
 def reduced(words: list[str]) -> list[str]:
     """Returns a command that trains for one epoch on one thread, or, when it resumes, for two."""
-    if words[0] != "train":
+    if words[0] not in ("train", "bench"):
         return words
     words = [*words, "--set", "train.threads=1"] if "--resume" not in words else list(words)
     if "--epochs" in words:
@@ -189,10 +189,41 @@ def test_the_chinese_page_says_the_same() -> None:
     assert [row[:2] for row in results(CHINESE)] == [row[:2] for row in results(TEXT)]
     named = r"`(tests/[\w./]*)`"
     assert re.findall(named, CHINESE) == re.findall(named, TEXT)
-    linked = r"\]\((docs/[\w.-]*\.md)\)"
-    assert re.findall(linked, CHINESE) == re.findall(linked, TEXT)
+    assert links(CHINESE) == links(TEXT)
+    assert [line.split()[0] for line in headings(CHINESE)] == [line.split()[0] for line in headings(TEXT)]
+    for one, other in zip(sections(TEXT), sections(CHINESE), strict=True):
+        assert shape(other) == shape(one), other
+        assert figures(other) == figures(one), other
+
+
+def links(text: str) -> list[str]:
+    """Returns what it links to; a Chinese page counts as its English one."""
+    return [link.replace(".zh-CN.md", ".md") for link in re.findall(r"\]\(([^)]+)\)", text)]
+
+
+def headings(text: str) -> list[str]:
+    return re.findall(r"^#+ .+$", without_blocks(text), re.MULTILINE)
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def sections(text: str) -> list[str]:
+    return re.split(r"^(?=#+ )", without_blocks(text), flags=re.MULTILINE)
+
+
+def shape(section: str) -> list[int]:
+    """Returns a number for each line that is not empty: the bars of a table's row, else 0."""
+    return [line.count("|") * line.startswith("|") for line in section.splitlines() if line]
+
+
+def figures(section: str) -> list[str]:
+    """Returns its numbers, in order of size, since languages put them in another order."""
+    said = re.sub(r"\]\([^)]*\)|\w*\.zh-CN", "", section)
+    return sorted(re.findall(r"\d[\d,.]*\d|\d", said))
 
 
 @LANGUAGES
 def test_it_is_read_in_two_minutes(text: str) -> None:
-    assert len(text.splitlines()) <= 170
+    assert len(text.splitlines()) <= 180
