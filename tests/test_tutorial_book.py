@@ -54,7 +54,7 @@ def test_every_command_is_one(text: str) -> None:
     for words in commands(text):
         args = parser.parse_args(words)
         recipe = getattr(args, "recipe", None)
-        if words[0] in ("train", "recipes") and recipe not in (None, "NAME"):
+        if words[0] in ("train", "recipes", "profile") and recipe not in (None, "NAME"):
             assert recipe in known, words
         if words[0] == "train" and recipe:
             load_recipe(recipe, args.set)
