@@ -180,7 +180,7 @@ def train_line(reason: str) -> str:
         ("pets,cat", "pets,cat): is no regular file; give the path of an image"),
         ("pets/cat/000.png,cat", "pets/cat/000.png,cat): the image of line 1 again; remove one"),
         ("./pets//cat/000.png,cat", "./pets//cat/000.png,cat): the image of line 1 again"),
-        ("pets/cat/002.png cat", "pets/cat/002.png cat): no comma, which stands between path and label on"),
+        ("pets/cat/002.png cat", "pets/cat/002.png cat): no comma between path and label; use one"),
         ("pets/cat/002.png\tcat", r"pets/cat/002.png\tcat): no comma"),
         ("pets/cat/002.png,cat,train", "pets/cat/002.png,cat,train): 3 columns, most lines have 2; put"),
         ("pets/cat/\0.png,cat", r"pets/cat/\x00.png,cat): no such file"),

@@ -153,7 +153,7 @@ CASES = [
     Case("path that is not there", f"{TRAIN} --data pictures/all", 3, "pictures/all", instead(f"{TRAIN} --data photos", says="give a path that does"), recipe),
     Case("nearly the name of a source", "train small.yaml -q --out out --set train.batch_size=500 --data digit", 3, "'digit'", meant, recipe),
     Case("pipe in place of images", f"{TRAIN} --data pipe", 3, "pipe", instead(f"{TRAIN} --data photos", says="neither a folder nor a regular file"), lambda: (recipe(), os.mkfifo("pipe"))),
-    Case("text in place of an archive", f"{TRAIN} --data note.txt", 3, "note.txt", instead(f"{TRAIN} --data photos", says="give a folder or a zip"), lambda: (recipe(), Path("note.txt").write_text("hello"))),
+    Case("text in place of an archive", f"{TRAIN} --data note.md", 3, "note.md", instead(f"{TRAIN} --data photos", says="give a folder or a zip"), lambda: (recipe(), Path("note.md").write_text("hello"))),
     Case("archive without rights", f"{TRAIN} --data photos.bin", 3, "photos.bin cannot be read", typed(), lambda: (recipe(), archive()(), os.rename("photos.zip", "photos.bin"), os.chmod("photos.bin", 0)), ordinary_rights),
     Case("data folder that is not there", "train small.yaml -q --out out --data cifar10", 3, "PICTORCH_DATA=nowhere", instead(TRAIN, says="unset it with `unset PICTORCH_DATA`"), recipe, environment(PICTORCH_DATA="nowhere")),
     Case("folder without rights", TRAIN, 3, "photos/red cannot be read", typed(), lambda: (recipe(), os.chmod("photos/red", 0)), ordinary_rights),

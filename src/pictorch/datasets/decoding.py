@@ -87,9 +87,8 @@ class UnusableError(DataError):
     def __init__(self, failures: Mapping[int, Failure], total: int) -> None:
         first = next(iter(failures.values()))
         count = f"{len(failures):,} of {total:,} images cannot be used"
-        super().__init__(
-            f"{count}, first {shown(first.name)}: {first.reason}, remove it, or set data.on_bad to skip"
-        )
+        or_skip = "or remove it" if first.may_pass else "remove it, or set data.on_bad to skip"
+        super().__init__(f"{count}, first {shown(first.name)}: {first.reason}, {or_skip}")
         self.failures = failures
 
 

@@ -31,7 +31,6 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _ENCODING_NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16", "gb18030": "GB18030"}
-_ONE_SEPARATOR = "use one separator throughout"
 _SHOWN_CHARACTERS = 60
 
 
@@ -230,8 +229,7 @@ def _line(row: _Row, columns: _Columns) -> Line | Problem:
 def _wrong_count(count: int, columns: _Columns) -> tuple[str, str]:
     """Returns the reason and the remedy of a line with another number of columns."""
     if count == 1 and not columns.has_header:
-        reason = f"no {_SEPARATORS[columns.separator]}, which stands between path and label on most lines"
-        return reason, _ONE_SEPARATOR
+        return f"no {_SEPARATORS[columns.separator]} between path and label", "use one separator throughout"
     rest = "the header has" if columns.has_header else "most lines have"
     named = listed(columns.places)
     remedy = f"give {named}" if count < columns.count else "put what holds a separator in double quotes"

@@ -19,8 +19,8 @@ import numpy as np
 from pictorch import durable
 from pictorch.datasets.contents import Contents, Groups, Labels, Pixels, Progress, Skipped, Source
 from pictorch.datasets.decoding import all_groups, all_labels, decode_all, part_counts, stored_size
-from pictorch.datasets.skipping import decode_usable
 from pictorch.datasets.mapped import map_array
+from pictorch.datasets.skipping import decode_usable
 from pictorch.errors import CheckpointError, ResourceError
 from pictorch.images import Fit
 from pictorch.places import cache_folder
