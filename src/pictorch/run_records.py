@@ -24,7 +24,7 @@ _MAYBE = (*_NUMBER, type(None))
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("kind", "source", "origin", "fingerprint"), (str,)),
     **dict.fromkeys(("recipe", "stopped_by"), (str, type(None))),
-    **dict.fromkeys(("segments", "class_names"), (list,)),
+    **dict.fromkeys(("segments", "class_names", "skipped"), (list,)),
     **dict.fromkeys(("network", "counts", "class_counts", "input"), (dict,)),
     **dict.fromkeys(("epoch", "test_openings"), (int,)),
     **dict.fromkeys(("finished_epoch", "step", "peak_memory_bytes"), (int, type(None))),

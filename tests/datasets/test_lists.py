@@ -85,6 +85,15 @@ def test_encodings(encoding: str) -> None:
     assert contents.findings == ()
 
 
+def test_a_word_in_gbk_that_happens_to_be_utf_8() -> None:
+    """猫 in GBK are the bytes of è in UTF-8; the files tell which is meant."""
+    write_classes(Path(), {"猫": 1})
+    assert "猫".encode("gbk").decode() == "è"
+    contents = opened("猫/000.png,猫\npets/dog/000.png,dog\n".encode("gbk"))
+    assert (contents.class_names, contents.findings) == (("dog", "猫"), ())
+    assert opened("pets/cat/000.png,è\npets/dog/000.png,dog\nnone.png,dog").class_names == ("dog", "è")
+
+
 def test_bytes_that_are_no_text() -> None:
     assert "none of UTF-8, UTF-16 and GB18030; save it as UTF-8" in refusal(b"pets/cat \xff\xff")
     assert "none of UTF-8" in refusal(b"\xff\xfea")
@@ -302,7 +311,7 @@ def test_a_list_and_the_folder_give_the_same_training() -> None:
     assert by_list.origin == "list list.csv"
 
 
-def test_the_root_of_a_recipe_counts_for_a_moved_list_only_where_it_is() -> None:
+def test_a_list_that_moved_with_its_images_or_into_them() -> None:
     text = "".join(f"{name}/00{number}.png {name}\n" for name in ("cat", "dog") for number in range(3))
     Path("list.txt").write_text(text)
     shutil.copytree("pets", "moved")
@@ -310,6 +319,10 @@ def test_the_root_of_a_recipe_counts_for_a_moved_list_only_where_it_is() -> None
     old = load_splits(DataSection(source="list.txt", root="pets"))
     shutil.rmtree("pets")
     section = DataSection(source="list.txt", root="pets")
+    os.renames("moved/list.txt", "whole/list.txt")
+    shutil.copytree("moved", "whole/pets")
+    assert load_splits(section, given="whole/list.txt").fingerprint == old.fingerprint
+    shutil.copy("whole/list.txt", "moved")
     assert load_splits(section, given="moved/list.txt").fingerprint == old.fingerprint
     with pytest.raises(DataError, match=r"data\.root: pets is no folder"):
         load_splits(section)

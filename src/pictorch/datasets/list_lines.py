@@ -25,6 +25,7 @@ _HEADS = {
     "group": ("group", "group_id"),
 }
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "": "space"}
+ENCODINGS = ("utf-8", "gb18030")  # which holds GBK and GB2312
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -95,9 +96,12 @@ class _Columns:
     has_header: bool
 
 
-def read_lines(data: bytes, name: str, ending: str) -> Lines:
-    """Returns the lines of a list from its bytes; `ending` is that of its file, with the dot."""
-    text, encoding = _decoded(data)
+def read_lines(data: bytes, name: str, ending: str, encodings: Sequence[str] = ENCODINGS) -> Lines:
+    """Returns the lines of a list from its bytes; `ending` is that of its file, with the dot.
+
+    A byte order mark says the encoding, else it is the first of `encodings` that the bytes are text in.
+    """
+    text, encoding = _decoded(data, encodings)
     if text is None:
         what = f"{name} is text in none of UTF-8, UTF-16 and GB18030"
         return Lines(faults=[Finding("error", what, "save it as UTF-8")])
@@ -133,10 +137,10 @@ def read_lines(data: bytes, name: str, ending: str) -> Lines:
     return read
 
 
-def _decoded(data: bytes) -> tuple[str | None, str]:
-    """Returns the text and the name of its encoding; GB18030 holds GBK and GB2312."""
+def _decoded(data: bytes, encodings: Sequence[str]) -> tuple[str | None, str]:
+    """Returns the text and the name of its encoding, None where it is text in none."""
     marked = [encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if data.startswith(mark)]
-    for encoding in marked or ["utf-8", "gb18030"]:
+    for encoding in marked or encodings:
         try:
             return data.decode(encoding), _ENCODING_NAMES[encoding]
         except UnicodeDecodeError:

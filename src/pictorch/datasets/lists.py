@@ -20,7 +20,7 @@ from pictorch.datasets.contents import Contents, Pictures, Skipped, Source
 from pictorch.datasets.findings import Finding
 from pictorch.datasets.image_folder import read_file
 from pictorch.datasets.list_findings import PARTS, class_findings, group_findings, line_finding
-from pictorch.datasets.list_lines import Line, Lines, Problem, read_lines
+from pictorch.datasets.list_lines import ENCODINGS, Line, Lines, Problem, read_lines
 from pictorch.errors import DataError
 from pictorch.images import shown
 
@@ -50,10 +50,11 @@ def open_list(path: Path, root: str | None, on_bad: str) -> Source:
         data = read_file(path)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    read = read_lines(data, str(path), path.suffix.casefold())
-    entries, problems = _look_up(read.lines, str(start))
-    for problem in read.problems:
-        problems[problem.number] = problem
+    read, entries, problems = _read(data, path, str(start), ENCODINGS)
+    if problems and not data.isascii():  # a few words in GBK may happen to be UTF-8
+        again = _read(data, path, str(start), ENCODINGS[1:])
+        if not again[0].faults and len(again[2]) < len(problems):
+            read, entries, problems = again
     stamp = hashlib.sha256(f"list {path.suffix} {start.resolve()}\n".encode(errors="surrogateescape"))
     stamp.update(hashlib.sha256(data).digest())
     for entry in entries:
@@ -62,6 +63,15 @@ def open_list(path: Path, root: str | None, on_bad: str) -> Source:
     wrong = [problems[number] for number in sorted(problems)]
     contents = _contents(path, read, usable, wrong, skip=on_bad == "skip")
     return Source(f"list {path}", stamp.hexdigest(), lambda: nullcontext(contents))
+
+
+def _read(
+    data: bytes, path: Path, start: str, encodings: Sequence[str]
+) -> tuple[Lines, list[_Entry], dict[int, Problem]]:
+    """Returns the lines, those whose file is there, and by number why others cannot be used."""
+    read = read_lines(data, str(path), path.suffix.casefold(), encodings)
+    entries, problems = _look_up(read.lines, start)
+    return read, entries, problems | {problem.number: problem for problem in read.problems}
 
 
 def _look_up(lines: Sequence[Line], start: str) -> tuple[list[_Entry], dict[int, Problem]]:

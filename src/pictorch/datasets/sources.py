@@ -1,5 +1,6 @@
 """Data sources: by name from one table, or by path, whatever of the known kinds lies there."""
 
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -58,8 +59,7 @@ def find_sources(data: DataSection, progress: Progress, given: SourceRef | None 
     if given is not None and not isinstance(given, str | Path):
         return array_source(given)
 
-    is_gone = given is not None and data.root is not None and not Path(data.root).expanduser().is_dir()
-    root = None if is_gone else data.root  # images that moved have left it
+    root = data.root if given is None else _root_now(data, str(given))
 
     def find(source: str) -> Source:
         return find_source(source, progress, root=root, on_bad=data.on_bad)
@@ -67,6 +67,15 @@ def find_sources(data: DataSection, progress: Progress, given: SourceRef | None 
     if given is not None or data.test is None:
         return find(data.training_source if given is None else str(given))
     return joined(find(data.training_source), find(data.test))
+
+
+def _root_now(data: DataSection, given: str) -> str | None:
+    """Returns the recipe's root where it still is, else where it would be if it moved with the list."""
+    if data.root is None or os.path.isdir(os.path.expanduser(data.root)):
+        return data.root
+    way = os.path.relpath(data.root, os.path.dirname(data.training_source))
+    moved = os.path.join(os.path.dirname(os.path.expanduser(given)), way)
+    return moved if os.path.isdir(moved) else None
 
 
 def find_source(source: str, progress: Progress, *, root: str | None = None, on_bad: str = "stop") -> Source:

@@ -35,10 +35,18 @@ def render_data(records: Records) -> Markup:
     facts = [
         ("source", data.get("source")),
         ("found", data.get("origin")),
+        ("left out", _left_out(data.get("skipped", []))),
         ("fingerprint", data.get("fingerprint")),
         ("input", formats.plain(data["input"]) if data.get("input") else None),
     ]
     return group(_pairs(facts), counts)
+
+
+def _left_out(skipped: list[dict[str, str]]) -> str | None:
+    """Returns how many images and lines data.on_bad left out, and the first of them."""
+    if not skipped:
+        return None
+    return f"{len(skipped):,} (all in data.json), first {skipped[0]['place']}: {skipped[0]['reason']}"
 
 
 def render_layers(records: Records) -> Markup:
