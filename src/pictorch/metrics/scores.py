@@ -73,7 +73,7 @@ def score(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Scores:
             "f1": _mean([row.f1 for row in per_class]),
             "auc": _mean([row.auc for row in per_class if row.auc is not None]),
         },
-        confusion=tuple(tuple(row) for row in _confusion(logits, labels).tolist()),
+        confusion=tuple(tuple(row) for row in confusion_counts(logits, labels).tolist()),
     )
 
 
@@ -94,7 +94,7 @@ def hits(logits: Logits, labels: Labels) -> NDArray[np.int64]:
 
 def class_fractions(logits: Logits, labels: Labels) -> dict[str, list[float]]:
     """Returns precision, recall and F1 of each class; 0 where a class has no image and no answer."""
-    counts = _confusion(logits, labels)
+    counts = confusion_counts(logits, labels)
     right, answers, images = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
     parts = {"precision": (right, answers), "recall": (right, images), "f1": (2 * right, answers + images)}
     return {key: (above / np.maximum(1, below)).tolist() for key, (above, below) in parts.items()}
@@ -128,7 +128,8 @@ def _auc(probability: NDArray[np.float64], labels: Labels) -> list[float | None]
     return found
 
 
-def _confusion(logits: Logits, labels: Labels) -> NDArray[np.int64]:
+def confusion_counts(logits: Logits, labels: Labels) -> NDArray[np.int64]:
+    """Returns how many images of label i were called j, int64 (C, C)."""
     classes = logits.shape[1]
     pairs = labels.astype(np.int64) * classes + logits.argmax(axis=1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pictorch import durable
 from pictorch.datasets.splits import Splits
 from pictorch.errors import DivergedError, StoppedError
-from pictorch.metrics.scores import class_fractions, loss_and_accuracy
+from pictorch.metrics.scores import class_fractions, confusion_counts, loss_and_accuracy
 from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
 from pictorch.run_folder import BEST, FIRST, LAST, RunFolder
@@ -200,7 +200,7 @@ def seed_dropout(seed: int, device: torch.device) -> None:
 def validate(session: Session, run: RunFolder) -> EpochMetrics:
     """Judges the epoch that was just trained and moves the position to the start of the next."""
     position, train = session.position, session.recipe.train
-    val_loss = val_accuracy = val_classes = None
+    val_loss = val_accuracy = val_classes = val_confusion = None
     if session.validation_set is not None:
         with validation_memory_explained(train, session.runtime.device):
             logits = predict_logits(
@@ -217,6 +217,7 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
                 f"last good checkpoint: {saved_checkpoint(run)}; "
                 f"start a new run with `--set optimizer.lr={session.smaller_rate():.2g}`"
             )
+        val_confusion = confusion_counts(logits, labels)
         fractions = class_fractions(logits, labels)
         val_classes = {key: [round(one, 4) for one in values] for key, values in fractions.items()}
     metrics = EpochMetrics(
@@ -228,6 +229,7 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         val_classes=val_classes,
+        val_confusion=val_confusion,
         gradient_norm=session.gradient_norm,
         best=note_best(session, val_loss, val_accuracy),
     )

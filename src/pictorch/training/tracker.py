@@ -2,21 +2,20 @@
 
 import math
 import time
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
-from pictorch import durable
 from pictorch.formats import duration
 from pictorch.run_folder import RunFolder
 from pictorch.training.console import Console, StepView
 from pictorch.training.runtime import peak_memory_bytes
 from pictorch.training.session import Session
+from pictorch.training.tensorboard import TensorBoard
 
 _HEADER = "  epoch  train loss  accuracy  val loss  accuracy        lr  images/s  time"
 
@@ -25,7 +24,8 @@ _HEADER = "  epoch  train loss  accuracy  val loss  accuracy        lr  images/s
 class EpochMetrics:
     """The figures of an epoch, fractions from 0 to 1; `epoch` counts from 1, `step` all steps done.
 
-    `val_classes` holds precision, recall and F1 of each class on the validation images.
+    `val_classes` holds precision, recall and F1 of each class on the validation images, `val_confusion`
+    how many of label i were called j.
     """
 
     epoch: int
@@ -36,12 +36,15 @@ class EpochMetrics:
     val_loss: float | None
     val_accuracy: float | None
     val_classes: dict[str, list[float]] | None
+    val_confusion: NDArray[np.int64] | None
     gradient_norm: float | None
     best: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the figures as a line of metrics.jsonl."""
-        return {"kind": "epoch", **asdict(self)}
+        """Returns the figures as a line of metrics.jsonl, which has no room for the confusion matrix."""
+        figures = asdict(self)
+        del figures["val_confusion"]
+        return {"kind": "epoch", **figures}
 
 
 class Tracker:
@@ -49,8 +52,7 @@ class Tracker:
 
     def __init__(self, run: RunFolder, session: Session, console: Console) -> None:
         self._run, self._console = run, console
-        with durable.explained(run.tensorboard_path):
-            self._writer = SummaryWriter(run.tensorboard_path, purge_step=session.step + 1)
+        self._tensorboard = TensorBoard(run, session, console)
         self._epoch_started = self._mark = time.perf_counter()
         self._steps_at_start = session.step
         self._train_seconds = 0.0
@@ -65,8 +67,7 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(OSError):
-            self._writer.close()
+        self._tensorboard.close()
 
     def start_epoch(self, session: Session) -> None:
         """Starts the clocks of an epoch, or of the rest of one."""
@@ -117,7 +118,8 @@ class Tracker:
                 "gradient_norm": session.gradient_norm,
                 "images_per_second": rate,
             }
-            self._write_scalars(scalars, session.step)
+            self._tensorboard.scalars(scalars, session.step)
+            self._tensorboard.flush()
             if self._console.is_verbose:
                 view = self._view(session)
                 self._console.line(f"{view.place()}  {view.figures()}")
@@ -139,7 +141,10 @@ class Tracker:
             "accuracy/val": metrics.val_accuracy,
             "seconds/epoch": seconds,
         }
-        self._write_scalars(scalars, metrics.step)
+        self._tensorboard.scalars(scalars, metrics.step)
+        if metrics.val_classes is not None and metrics.val_confusion is not None:
+            self._tensorboard.classes(metrics.val_classes, metrics.val_confusion, metrics.step)
+        self._tensorboard.flush()
         self._console.line(_epoch_line(session, metrics, seconds, rate), "bold" if metrics.best else "")
 
     def _append_times(self, session: Session, kind: str, epoch: int) -> tuple[float, float]:
@@ -159,14 +164,6 @@ class Tracker:
             }
         )
         return seconds, rate
-
-    def _write_scalars(self, scalars: Mapping[str, float | None], step: int) -> None:
-        # TensorBoard is a view: where it cannot be written, training goes on.
-        with suppress(OSError):
-            for name, value in scalars.items():
-                if value is not None:
-                    self._writer.add_scalar(name, value, step)
-            self._writer.flush()
 
     def _images_per_second(self, session: Session) -> float:
         seconds = self._train_seconds + time.perf_counter() - self._mark
