@@ -5,6 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from made_data import MadeCifar, write_classes
+from pictorch.benchmarking.plan import write_plan
+from pictorch.evaluation.evaluate import evaluate
+from pictorch.exporting.export import export
 from pictorch.training.console import Console
 from pictorch.training.start import train
 from tiny_bundle import make_bundle
@@ -37,6 +40,11 @@ def run(name: str = "run") -> Path:
     return _copied("run", name)
 
 
+def zoo(name: str = "zoo") -> Path:
+    """Copies the folder of `bench zoo` in which that run is already trained, judged and exported."""
+    return _copied("zoo", name)
+
+
 def bundle(name: str = "bundle") -> Path:
     """Copies a bundle of the three classes."""
     return _copied(name if name.endswith(".zip") else "bundle", name)
@@ -67,6 +75,13 @@ def _made(kind: str) -> Path:
         source.write_text(RECIPE.replace("source: photos", f"source: {_made('photos')}"))
         changes = {"train.epochs": 2, "train.save_every_epochs": 1}
         train(source, set=changes, out=path, console=Console("quiet"))
+        return path
+    if kind == "zoo":
+        trained = shutil.copytree(_made("run"), path / "simple_net-0")
+        evaluate(trained, split="test")
+        export(trained)
+        settings = {"models": ["simple_net"], "recipe": str(HOME / "small.yaml"), "epochs": 2, "seeds": 1}
+        write_plan(path, "zoo", {**settings, "data": None, "device": None, "set": None})
         return path
     if kind == "cifar":
         return MadeCifar(10).write_batches(HOME / "made").rename(path)

@@ -9,10 +9,13 @@ import pytest
 
 import pictorch
 from messages import (
+    cases_bench,
     cases_bundles,
     cases_cifar10,
     cases_commands,
     cases_data,
+    cases_forms,
+    cases_lists,
     cases_own,
     cases_recipe,
     cases_results,
@@ -29,11 +32,14 @@ CASES: list[Case] = [
     *cases_recipe.CASES,
     *cases_data.CASES,
     *cases_cifar10.CASES,
+    *cases_forms.CASES,
+    *cases_lists.CASES,
     *cases_runs.CASES,
     *cases_bundles.CASES,
     *cases_own.CASES,
     *cases_results.CASES,
     *cases_weights.CASES,
+    *cases_bench.CASES,
 ]
 # Sites that no case can provoke, with the reason.
 EXCUSED = {

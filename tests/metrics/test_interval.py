@@ -1,10 +1,13 @@
-"""The Wilson interval against published values and its own promises."""
+"""The two intervals against published values and their own promises."""
+
+from statistics import mean, stdev
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pictorch.metrics import wilson_interval
+from pictorch.metrics.interval import mean_interval
 
 counts = st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -62,3 +65,18 @@ def test_more_confidence_is_wider() -> None:
 def test_rounding_does_not_move_the_ends() -> None:
     assert {wilson_interval(0, n)[0] for n in range(1, 300)} == {0.0}
     assert {wilson_interval(n, n)[1] for n in range(1, 300)} == {1.0}
+
+
+@pytest.mark.parametrize(("n", "t"), [(2, 12.7062), (3, 4.3027), (5, 2.7764), (10, 2.2622), (31, 2.0423)])
+def test_the_interval_of_a_mean_is_students(n: int, t: float) -> None:
+    """t for 95 % as every printed table has it: the half width over the standard error."""
+    values = [float(number) for number in range(n)]
+    low, high = mean_interval(values)
+    error = stdev(values) / n**0.5
+    assert ((high - low) / 2 / error, (high + low) / 2) == pytest.approx((t, mean(values)), abs=5e-5)
+
+
+def test_more_confidence_in_the_mean_is_wider_and_equal_values_leave_no_doubt() -> None:
+    inner, outer = mean_interval([0.7, 0.8]), mean_interval([0.7, 0.8], confidence=0.99)
+    assert outer[0] < inner[0] < 0.75 < inner[1] < outer[1]
+    assert mean_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)

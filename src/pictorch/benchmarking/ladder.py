@@ -17,7 +17,7 @@ from pictorch.benchmarking.runs import Failure, figures, finish_run, stops_expla
 from pictorch.benchmarking.step_times import StepTimes, session_of, time_in_turn
 from pictorch.datasets import Splits, load_splits
 from pictorch.datasets.batches import TrainingBatches
-from pictorch.errors import RecipeError, UserError
+from pictorch.errors import UserError
 from pictorch.formats import duration
 from pictorch.networks.weights import find_weights
 from pictorch.plugins import in_short
@@ -102,8 +102,6 @@ def bench_ladder(
     RecipeError for settings, DataError for the images, StoppedError after a signal.
     """
     console = console or Console()
-    if steps is not None and steps < 1:
-        raise RecipeError(f"--steps {steps} times nothing; give at least 1")
     given = {
         "steps": steps,
         "epochs": epochs,

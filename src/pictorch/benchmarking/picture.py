@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from pictorch import durable
 from pictorch.benchmarking.zoo_row import ZooRow
@@ -21,8 +22,9 @@ def write_pictures(folder: Path, rows: Sequence[ZooRow]) -> None:
         return
     families = list(Lettering.of([row.network for row in rows]).families)
     with rc_context({"font.family": families, "svg.hashsalt": "zoo", "text.parse_math": False}):
-        figure = Figure((10, 4.2), facecolor="white", layout="constrained")
+        figure = Figure((10, 4.2), facecolor="white")
         left, right = figure.subplots(1, 2, sharey=True)
+        figure.subplots_adjust(left=0.06, right=0.99, bottom=0.12, top=0.97, wspace=0.04)
         _panel(left, rows, [(row.training_seconds or 0) / 60 for row in rows], "minutes of training")
         _panel(right, rows, [(row.onnx_bytes or 0) / 1e6 for row in rows], "size of the ONNX file in MB")
         left.set_ylabel("test accuracy in %, 95 % interval", size=8, color=_MUTED)
@@ -41,9 +43,10 @@ def _panel(axes: Any, rows: Sequence[ZooRow], values: Sequence[float], label: st
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 1.6, max(values) * 3)  # room for the names
     axes.set_xlabel(label, size=8, color=_MUTED)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: "")
-    axes.tick_params(colors=_MUTED, labelsize=8, which="both")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(colors=_MUTED, labelsize=8, length=0)
     axes.grid(color=_GRID)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)

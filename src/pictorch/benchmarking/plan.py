@@ -40,9 +40,13 @@ def settled(
 ) -> dict[str, Any]:
     """Returns the settings: what is given, else what the plan has, else the default.
 
-    Raises RecipeError where something is given that differs from the plan and is not in `may_change`.
+    Raises RecipeError where a number is below 1, or something is given that differs from the plan and is
+    not in `may_change`.
     """
     settings = {**defaults, **plan, **{key: value for key, value in given.items() if value is not None}}
+    for key in ("seeds", "steps", "epochs"):
+        if settings.get(key) is not None and settings[key] < 1:
+            raise RecipeError(f"--{key} {settings[key]} leaves nothing to measure; give at least 1")
     for key in plan:
         if settings[key] != plan[key] and key not in may_change:
             raise RecipeError(

@@ -16,7 +16,7 @@ from pictorch.benchmarking.record import load_now, load_remark, record_of, write
 from pictorch.benchmarking.runs import Failure, figures, finish_run, stops_explained
 from pictorch.benchmarking.zoo_row import ZooRow, row_of
 from pictorch.datasets import load_splits
-from pictorch.errors import RecipeError, UserError
+from pictorch.errors import UserError
 from pictorch.networks import build_network, name_problem
 from pictorch.recipe import Recipe
 from pictorch.recipe.files import Overrides, load_recipe, packaged_recipes
@@ -104,8 +104,6 @@ def bench_zoo(
     plan = read_plan(out, "zoo")
     defaults = {**dict.fromkeys(given), "models": list(SMALL_NETWORKS), "seeds": 1}
     settings = settled(plan, given, defaults, may_change=_MAY_CHANGE, out=out)
-    if settings["seeds"] < 1:
-        raise RecipeError(f"--seeds {settings['seeds']} trains nothing; give at least 1")
     entries = list(_entries(settings, console))
     folder = write_plan(out, "zoo", settings)
     load = load_now()
@@ -235,7 +233,7 @@ def _remarks(
     yield f"trained on {' and '.join(sorted(machines))}"
     for row, entry in zip(rows, entries, strict=True):
         if row.epochs is not None:
-            usual = f" with {', '.join(entry.words[2::2])}" if entry.words[0] == USUAL_RECIPE else ""
+            usual = f" with {', '.join(USUAL_CHANGES)}" if USUAL_CHANGES[0] in entry.words else ""
             yield f"{row.network}: {row.recipe}{usual}, seeds: {row.seeds}, epochs: {row.epochs:g}"
     openings = max(one["test_openings"] for one in every)
     over = "; ".join(

@@ -1,0 +1,25 @@
+"""Comparisons: settings that are none, folders of something else, a stop."""
+
+import os
+import signal
+
+from messages.case import Case, instead, typed
+from messages.faults import patched
+from messages.material import run, zoo
+from pictorch.benchmarking import zoo as comparison
+
+AGAIN = "bench zoo --out zoo -q"
+
+
+def interrupt(*unused: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+# fmt: off
+CASES = [
+    Case("no seeds", f"{AGAIN} --seeds 0", 2, "--seeds 0", instead(f"{AGAIN} --seeds 1", says="give at least 1"), zoo),
+    Case("other settings of a comparison", f"{AGAIN} --epochs 7", 2, "--epochs 7: zoo was begun with 2", instead(AGAIN, says="leave out --epochs"), zoo),
+    Case("comparison in a run", "bench zoo --out run -q", 2, "--out run", instead(AGAIN, says="choose another --out"), lambda: (run(), zoo())),
+    Case("comparison that is stopped", AGAIN, 130, "stopped by SIGINT", typed(then_again=False), zoo, patched(comparison, "speeds", interrupt)),
+]
+# fmt: on
