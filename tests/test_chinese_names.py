@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from made_photos import originals
 from pictorch import cli
@@ -54,6 +55,8 @@ def test_chinese_names_the_whole_way(photos: str, capsys: pytest.CaptureFixture[
     said(capsys, "report", run)
     assert all(f"{name}</" in Path(run, "report.html").read_text() for name in CLASSES)
     assert "第一 次" in said(capsys, "runs", "运行")
+    events = EventAccumulator(f"{run}/tensorboard").Reload()
+    assert {f"f1/{name}" for name in CLASSES} <= set(events.Tags()["scalars"])
 
     said(capsys, "export", run, "--out", "结果/猫狗 模型.zip")
     assert "is whole" in said(capsys, "verify", "结果/猫狗 模型.zip")
