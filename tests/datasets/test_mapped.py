@@ -1,12 +1,16 @@
-"""A map of an array: larger than memory, private, and no map of anything else."""
+"""A map of an array: larger than memory, private, read ahead, and no map of anything else."""
 
+import ctypes
+import mmap
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pictorch.datasets.mapped import map_array
+from pictorch.datasets.contents import Pixels
+from pictorch.datasets.mapped import map_array, read_ahead
 
 
 def test_it_may_be_larger_than_memory_and_swap(tmp_path: Path) -> None:
@@ -45,3 +49,34 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     os.truncate(tmp_path / "a.npy", 140)
     with pytest.raises(ValueError, match="cannot reshape"):
         map_array(tmp_path / "a.npy")
+
+
+def resident_pages(images: Pixels, row: int) -> list[bool]:
+    """Returns for each page of a row whether it lies in memory."""
+    begin = images[row].ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    pages = (ctypes.c_ubyte * ((images[row].ctypes.data + images[row].nbytes - begin) // mmap.PAGESIZE))()
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(begin), len(pages) * mmap.PAGESIZE, pages) == 0
+    return [bool(page & 1) for page in pages]
+
+
+def test_rows_that_are_asked_for_come_and_others_do_not(tmp_path: Path) -> None:
+    """On a file system that can forget pages; where it cannot, nothing is to be seen."""
+    np.save(tmp_path / "a.npy", np.ones((40, 256, 256, 3), np.uint8))
+    with (tmp_path / "a.npy").open("rb") as file:
+        os.fsync(file.fileno())  # pages that are not written yet cannot be forgotten
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    images = map_array(tmp_path / "a.npy")[10:]
+    if any(resident_pages(images, 5)):
+        pytest.skip("the pages of a file stay in memory here")
+    read_ahead(images, [3, 9])
+    deadline = time.monotonic() + 30
+    while not (all(resident_pages(images, 3)) and all(resident_pages(images, 9))):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not any(resident_pages(images, 6)[1:-1])
+
+
+def test_an_array_in_memory_and_one_of_small_rows_are_left_alone(tmp_path: Path) -> None:
+    read_ahead(np.zeros((2, 256, 256, 3), np.uint8), [0, 1])
+    np.save(tmp_path / "a.npy", np.zeros((4, 32, 32, 3), np.uint8))
+    read_ahead(map_array(tmp_path / "a.npy"), [0, 3])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pictorch.datasets.augment import Draws, augment, check_fits, draw
+from pictorch.datasets.mapped import read_ahead
 from pictorch.datasets.mixing import draw_mix, mixed, mixes
 from pictorch.datasets.splits import ImageSet
 from pictorch.randomness import Purpose, permutation
@@ -73,6 +74,9 @@ class TrainingBatches:
         plan = self._plan_for(epoch)
         start = step * self.batch_size
         cut = slice(start + rank, start + self.batch_size, world)
+        if self._store.device.type == "cpu":
+            this_and_next = slice(cut.start, cut.stop + self.batch_size, world)
+            read_ahead(self._image_set.images, plan.rows[this_and_next].tolist())
         images = self._store.index_select(0, plan.rows[cut]).to(self._device, non_blocking=True)
         draws = plan.draws.rows(cut.start, cut.stop, cut.step)
         return augment(images, draws, self._section, self._mean_color), plan.labels[cut]
@@ -105,6 +109,7 @@ def evaluation_batches(
     """Yields images uint8 (n, H, W, 3) and labels int64 (n,) of the whole set, each image once."""
     for start in range(0, len(image_set), batch_size):
         rows = image_set.indices[start : start + batch_size]
+        read_ahead(image_set.images, image_set.indices[start : start + 2 * batch_size].tolist())
         images = torch.from_numpy(np.ascontiguousarray(image_set.images[rows]))
         yield images.to(device, non_blocking=True), torch.from_numpy(image_set.labels[rows]).to(device)
 

@@ -1,8 +1,10 @@
-"""An array in a .npy file as a map, which may be larger than memory."""
+"""An array in a .npy file as a map, which may be larger than memory, and its rows read ahead."""
 
 import mmap
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from pictorch.datasets.contents import Pixels
 
 # Linux' name for it is missing in Python's mmap; other systems reserve nothing anyway.
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+_LEAST_BYTES = 1 << 16  # of a row; what smaller ones bring along with a page of theirs is not wasted
 
 
 def map_array(path: Path) -> Pixels:
@@ -26,3 +29,22 @@ def map_array(path: Path) -> Pixels:
         access = mmap.PROT_READ | mmap.PROT_WRITE
         whole = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=access)
         return np.frombuffer(whole, np.uint8, offset=file.tell()).reshape(shape)
+
+
+def read_ahead(images: Pixels, rows: Iterable[int]) -> None:
+    """Asks the system to read rows of a map from the disk while something else is done; returns at once.
+
+    Without it each image is waited for, and the megabytes around it are read too. An array
+    in memory, and one whose rows are small, is left as it is.
+    """
+    base: Any = images
+    while isinstance(base, np.ndarray):
+        base = base.base
+    whole = base.obj if isinstance(base, memoryview) else None
+    if not isinstance(whole, mmap.mmap) or images.strides[0] < _LEAST_BYTES:
+        return
+    start = images.ctypes.data - np.frombuffer(whole, np.uint8).ctypes.data
+    for row in rows:
+        first = start + row * images.strides[0]
+        in_page = first % mmap.PAGESIZE
+        whole.madvise(mmap.MADV_WILLNEED, first - in_page, in_page + images.strides[0])
