@@ -299,6 +299,8 @@ def test_the_stamp_follows_list_root_and_files() -> None:
         change()
         seen.append(stamp())
     assert len(set(seen)) == len(seen)
+    spelled = str(Path("pets/list.txt").absolute())
+    assert find_source(spelled, lambda line: None).stamp == seen[-1]
 
 
 def test_a_list_and_the_folder_give_the_same_training() -> None:
@@ -349,6 +351,18 @@ def test_data_show_reads_lists_and_keeps_groups_together() -> None:
     assert shown.class_names == ("cat", "dog")
     assert shown.class_counts == {"train": (1, 1), "val": (1, 1), "test": (1, 1)}
     assert "data.root=pets" in shown.needs
+
+
+def test_the_division_of_a_list_keeps_its_groups_in_the_cache_too() -> None:
+    paths = sorted(write_classes(Path("many"), {"cat": 24, "dog": 24}, side=2).rglob("*.png"))
+    groups = [int(path.stem) // 3 for path in paths]
+    rows = [f"{path},{path.parent.name},film {group}\n" for path, group in zip(paths, groups, strict=True)]
+    Path("list.csv").write_text("path,label,group\n" + "".join(rows))
+    for _ in range(2):
+        splits = load_splits(DataSection(source="list.csv")).named().values()
+        places = [{groups[row] for row in split.indices.tolist()} for split in splits]
+        assert len(places) == 3
+        assert sum(map(len, places)) == len(set(groups)) == 8
 
 
 def test_groups_of_a_list() -> None:

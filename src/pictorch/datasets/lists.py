@@ -57,8 +57,9 @@ def open_list(path: Path, root: str | None, on_bad: str) -> Source:
             read, entries, problems = again
     stamp = hashlib.sha256(f"list {path.suffix} {start.resolve()}\n".encode(errors="surrogateescape"))
     stamp.update(hashlib.sha256(data).digest())
-    for entry in entries:
-        stamp.update("{}\0{}\0{}\n".format(*entry.file).encode(errors="surrogateescape"))
+    for line, file in entries:  # with the list and its root they say which file it is, however spelled
+        facts = f"{line.number}\0{os.path.basename(file.path)}\0{file.size_bytes}\0{file.time_ns}\n"
+        stamp.update(facts.encode(errors="surrogateescape"))
     usable = [entry for entry in entries if entry.line.number not in problems]
     wrong = [problems[number] for number in sorted(problems)]
     contents = _contents(path, read, usable, wrong, skip=on_bad == "skip")

@@ -32,7 +32,7 @@ def decode_usable(
             if passing := {row: one for row, one in error.failures.items() if one.may_pass}:
                 raise UnusableError(passing, sum(map(len, contents.parts.values()))) from None
             contents = without(contents, error.failures)
-            progress(f"decoding again, without {len(error.failures):,} images that cannot be used")
+            progress("decoding again, without what cannot be used")
 
 
 def without(contents: Contents, failures: Mapping[int, Failure]) -> Contents:
