@@ -74,12 +74,18 @@ class TrainingBatches:
         plan = self._plan_for(epoch)
         start = step * self.batch_size
         cut = slice(start + rank, start + self.batch_size, world)
-        if self._store.device.type == "cpu":
-            this_and_next = slice(cut.start, cut.stop + self.batch_size, world)
-            read_ahead(self._image_set.images, plan.rows[this_and_next].tolist())
-        images = self._store.index_select(0, plan.rows[cut]).to(self._device, non_blocking=True)
+        images = self._cut(plan.rows, cut).to(self._device, non_blocking=True)
         draws = plan.draws.rows(cut.start, cut.stop, cut.step)
         return augment(images, draws, self._section, self._mean_color), plan.labels[cut]
+
+    def _cut(self, rows: Tensor, cut: slice) -> Tensor:
+        """Returns the images of a part of the epoch's order, where the store is."""
+        if self._store.device.type != "cpu":
+            return self._store.index_select(0, rows[cut])
+        images = self._image_set.images
+        read_ahead(images, rows[cut.start : cut.stop + self.batch_size : cut.step].tolist())
+        # Not by index_select, whose threads wait for each other longer than one of them copies.
+        return torch.from_numpy(np.take(images, rows[cut].numpy(), axis=0))
 
     def examples(
         self, positions: NDArray[np.int64]
