@@ -18,10 +18,8 @@ from typing import Any
 
 from resident_batch import commit
 
+from pictorch.metrics.interval import mean_interval
 from pictorch.run_folder import RunFolder
-
-# Student's t for 95 % and n - 1 degrees of freedom.
-_T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262}
 
 
 def pictorch(*words: str) -> None:
@@ -92,11 +90,8 @@ def record_of(runs: list[RunFolder], split: str, note: str) -> dict[str, Any]:
         "note": note,
     }
     if len(runs) > 1:
-        deviation = statistics.stdev(accuracies)
-        half = _T95[len(runs)] * deviation / len(runs) ** 0.5
-        record[f"std_{split}_accuracy"] = round(deviation, 5)
-        mean = record[f"mean_{split}_accuracy"]
-        record["interval_95_of_the_mean"] = [round(mean - half, 5), round(mean + half, 5)]
+        record[f"std_{split}_accuracy"] = round(statistics.stdev(accuracies), 5)
+        record["interval_95_of_the_mean"] = [round(end, 5) for end in mean_interval(accuracies)]
     return record
 
 

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy import _T95
 from PIL import Image
 from resident_batch import commit
 
 import pictorch
 from pictorch.datasets import load_splits
 from pictorch.datasets.splits import ImageSet
-from pictorch.recipe_files import load_recipe
+from pictorch.metrics.interval import mean_interval
+from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import RunFolder
 
 SOURCE_CLASSES = ("airplane", "automobile", "bird", "cat", "deer")
@@ -121,8 +121,6 @@ def measure(recipe: str, folder: Path, seeds: list[int]) -> dict[str, Any]:
         for seed, one, other in zip(seeds, tuned, scratch[chosen], strict=True)
     ]
     gains = [value["fine_tuned"] - value["from_scratch"] for value in values]
-    half = _T95[len(gains)] * statistics.stdev(gains) / len(gains) ** 0.5
-    mean = statistics.mean(gains)
     return {
         "question": f"what {recipe} gains on five classes of CIFAR-10 with {IMAGES} training images each "
         "from weights trained on the other five: test accuracy fine-tuned less from scratch",
@@ -134,8 +132,8 @@ def measure(recipe: str, folder: Path, seeds: list[int]) -> dict[str, Any]:
         "values": values,
         "mean_fine_tuned": round(statistics.mean(value["fine_tuned"] for value in values), 5),
         "mean_from_scratch": round(statistics.mean(value["from_scratch"] for value in values), 5),
-        "mean_gain": round(mean, 5),
-        "interval_95_of_the_mean_gain": [round(mean - half, 5), round(mean + half, 5)],
+        "mean_gain": round(statistics.mean(gains), 5),
+        "interval_95_of_the_mean_gain": [round(end, 5) for end in mean_interval(gains)],
         "source_classes": SOURCE_CLASSES,
         "pretraining": pretraining,
         "fine_tuning": [*COMMON, *FINE_TUNING],

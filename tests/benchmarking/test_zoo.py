@@ -89,7 +89,7 @@ def test_the_files_say_the_same(folder: Path) -> None:
     for kept, read in zip(record["rows"], rows, strict=True):
         assert {key: "" if value is None else str(value) for key, value in kept.items()} == read
     text = (folder / "zoo.md").read_text()
-    assert f"| simple_net | 25.6 k | 1.63 M | {100 * record['rows'][0]['test_accuracy']:.2f} % |" in text
+    assert f"| simple_net | 25.6 k | 1.64 M | {100 * record['rows'][0]['test_accuracy']:.2f} % |" in text
     assert record["advice"] in text
     assert ElementTree.parse(folder / "zoo.svg").getroot().tag.endswith("svg")
     assert (folder / "zoo.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

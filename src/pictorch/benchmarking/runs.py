@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -63,20 +63,19 @@ def _train(words: Sequence[str], console: Console) -> Failure | None:
     """Runs `pictorch train`; returns how it failed. A stop of ours stops it in order."""
     flags = ["--json", *(["-q"] if console.is_quiet else ["-v"] if console.is_verbose else [])]
     console.line(f"\npictorch train {shlex.join(words)}", "bold")
-    # In a group of its own: what is typed into the terminal reaches it once, through us.
-    child = subprocess.Popen(
-        [sys.executable, "-m", "pictorch", "train", *words, *flags],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        process_group=0,
-    )
-    with child:
-        try:
-            answer, _ = child.communicate()
-        except KeyboardInterrupt:
-            child.terminate()
-            child.communicate()
-            raise
+    try:
+        with _held_back():
+            child = subprocess.Popen(
+                [sys.executable, "-m", "pictorch", "train", *words, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                process_group=0,  # of its own: what is typed into the terminal reaches it once, through us
+            )
+        answer, _ = child.communicate()
+    except KeyboardInterrupt:
+        child.terminate()
+        child.communicate()
+        raise
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
         return Failure(f"its training was ended by {name}, as systems do when memory is short", 5)
@@ -94,19 +93,37 @@ def stops_explained(go_on: str) -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    is_main = threading.current_thread() is threading.main_thread()
-    before = {each: signal.signal(each, note) for each in _SIGNALS} if is_main else {}
     try:
-        yield
+        with _handled_by(note):
+            yield
     except KeyboardInterrupt:
         number = came[0] if came else signal.SIGINT
         name = signal.Signals(number).name
         raise StoppedError(
             f"stopped by {name}; what is trained is kept; go on with `{go_on}`", number
         ) from None
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Lets signals wait for its end, so that none comes between the start of a process and our having it."""
+    came: list[int] = []
+    with _handled_by(lambda number, frame: came.append(number)):
+        yield
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Gives SIGINT and SIGTERM a handler for a while; Python delivers signals in the main thread only."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {each: signal.signal(each, handler) for each in _SIGNALS} if is_main else {}
+    try:
+        yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, old in before.items():
+            signal.signal(each, old)
 
 
 def figures(run: RunFolder) -> dict[str, Any]:
