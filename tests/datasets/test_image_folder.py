@@ -131,3 +131,17 @@ def test_a_zip_member_that_unpacks_too_large_is_refused_unread(
         archive.writestr("b/bomb.png", b"\0" * 10_000)
     assert "1 of 3 images cannot be used" in refusal(path)
     assert "b/bomb.png: more than 1,000 bytes" in refusal(path)
+
+
+def test_imagenets_folders_upper_case_endings_and_deeper_images(tmp_path: Path) -> None:
+    """As ILSVRC2012 has them, and Tiny-ImageNet, whose training images lie one folder deeper."""
+    for number, synset in enumerate(("n01440764", "n01443537")):
+        for path in (f"train/{synset}/1.JPEG", f"train/{synset}/images/2.JPG", f"val/{synset}/3.JPEG"):
+            write_image(tmp_path / path, noise(8, 8, number))
+        (tmp_path / "train" / synset / f"{synset}_boxes.txt").write_text("1.JPEG 0 0 8 8")
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench, Tinca tinca")
+    splits = load_splits(DataSection(source=str(tmp_path)))
+    assert splits.class_names == ("n01440764", "n01443537")
+    assert splits.val is not None
+    assert splits.test is not None, "carved from train, for there is none"
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (2, 2, 2)

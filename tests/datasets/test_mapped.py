@@ -63,7 +63,7 @@ def test_rows_that_are_asked_for_come_and_others_do_not(tmp_path: Path) -> None:
     """On a file system that can forget pages; where it cannot, nothing is to be seen."""
     np.save(tmp_path / "a.npy", np.ones((40, 256, 256, 3), np.uint8))
     with (tmp_path / "a.npy").open("rb") as file:
-        os.fsync(file.fileno())  # pages that are not written yet cannot be forgotten
+        os.fdatasync(file.fileno())  # pages that are not written yet cannot be forgotten
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     images = map_array(tmp_path / "a.npy")[10:]
     if any(resident_pages(images, 5)):

@@ -25,6 +25,7 @@ from pictorch.training.validation import predict_logits
 
 SPLITS = ("val", "test")
 _KEPT_HITS = 24
+_CHUNK = 640  # images, a multiple of the predictor's batch
 
 
 def evaluate(
@@ -122,8 +123,9 @@ def _evaluate_bundle(path: Path, split: str, data: SourceRef, out: Path, console
             f"{name} holds images of {image_set.images.shape[1]} pixels, but {path} takes "
             f"{bundle.input.stored_size}; give the images in their full size"
         )
-    predictor = Predictor(bundle)
-    probabilities = predictor.probabilities(image_set.images[image_set.indices])
+    predictor, rows = Predictor(bundle), image_set.indices
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]  # not all in memory
+    probabilities = np.concatenate([predictor.probabilities(image_set.images[chunk]) for chunk in chunks])
     logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     evaluation, arrays = judge(
         logits,
