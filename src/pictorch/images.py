@@ -236,7 +236,7 @@ def _fitted(image: Image.Image, stored_size: int, fit: Fit) -> Pixels:
         return np.array(rgb)
     square = np.full((stored_size, stored_size, 3), PAD_GREY, np.uint8)
     left, top = (stored_size - rgb.width) // 2, (stored_size - rgb.height) // 2
-    square[top : top + rgb.height, left : left + rgb.width] = rgb
+    square[top : top + rgb.height, left : left + rgb.width] = np.asarray(rgb)
     return square
 
 

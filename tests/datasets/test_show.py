@@ -243,14 +243,13 @@ def test_pictures_never_go_among_the_images(tmp_path: Path, monkeypatch: pytest.
     assert sorted(root.rglob("*")) == before
 
 
-def test_matplotlib_has_one_door() -> None:
-    sources = (ROOT / "src/pictorch").rglob("*.py")
-    assert [path.name for path in sources if "matplotlib import" in path.read_text()] == []
-    named = [
-        path.name for path in (ROOT / "src/pictorch").rglob("*.py") if "from matplotlib." in path.read_text()
+def test_matplotlib_has_two_doors_and_keeps_no_state() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "src/pictorch").rglob("*.py")}
+    assert sorted(name for name in sources if "from matplotlib" in sources[name]) == [
+        "picture.py",
+        "pictures.py",
     ]
-    assert named == ["pictures.py"]
-    assert "pyplot" not in (ROOT / "src/pictorch/datasets/pictures.py").read_text()
+    assert not any("pyplot" in text or "import matplotlib" in text for text in sources.values())
 
 
 def test_samples_are_training_images_only(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_epochs_show_the_lines_of_both_files(make_run: MakeRun) -> None:
 def test_recipe_marks_what_differs_from_its_default(make_run: MakeRun) -> None:
     page = read(make_run(overrides=("augment.flip=random", "train.clip_norm=null")))
     marked = re.findall(r"<mark>([^<]*)</mark>", page.html)
-    assert marked == ["Marked", "random", "17"]
+    assert marked == ["Marked", "digits", "random", "17"]
     assert ["augment.flip", "random", "none"] in windows(page.cells, 3)
     assert ["optimizer.lr", "0.05", "required"] in windows(page.cells, 3)
     assert ["train.clip_norm", "null", "null"] in windows(page.cells, 3)
