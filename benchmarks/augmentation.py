@@ -26,7 +26,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from pictorch.datasets import ImageSet, load_splits
 from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.recipe import AugmentSection
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.training.environment import describe_environment
 from pictorch.training.runtime import resolve_runtime
 

@@ -17,7 +17,7 @@ from typing import Any
 from resident_batch import commit, images_per_second, loop_steps
 
 from pictorch.datasets import load_splits
-from pictorch.recipe_files import load_recipe
+from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import RunFolder
 from pictorch.training.console import Console
 from pictorch.training.environment import describe_environment
