@@ -31,7 +31,7 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_ENCODING_NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16", "gb18030": "GB18030"}
+_ENCODING_NAMES = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8", "gb18030": "GB18030"}
 _SHOWN_CHARACTERS = 60
 
 
@@ -99,7 +99,8 @@ class _Columns:
 def read_lines(data: bytes, name: str, ending: str, encodings: Sequence[str] = ENCODINGS) -> Lines:
     """Returns the lines of a list from its bytes; `ending` is that of its file, with the dot.
 
-    A byte order mark says the encoding, else it is the first of `encodings` that the bytes are text in.
+    A byte order mark says the encoding, or the zeros that UTF-16 has; else it is the first of `encodings`
+    that the bytes are text in.
     """
     text, encoding = _decoded(data, encodings)
     if text is None:
@@ -140,9 +141,11 @@ def read_lines(data: bytes, name: str, ending: str, encodings: Sequence[str] = E
 def _decoded(data: bytes, encodings: Sequence[str]) -> tuple[str | None, str]:
     """Returns the text and the name of its encoding, None where it is text in none."""
     marked = [encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if data.startswith(mark)]
+    if not marked and 8 * data.count(0) > len(data):  # UTF-16 without its mark: no text has zeros
+        marked = ["utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be"]
     for encoding in marked or encodings:
         try:
-            return data.decode(encoding), _ENCODING_NAMES[encoding]
+            return data.decode(encoding), _ENCODING_NAMES.get(encoding, "UTF-16")
         except UnicodeDecodeError:
             continue
     return None, ""
@@ -165,12 +168,15 @@ def _header(first: str, ending: str) -> _Columns | str | None:
         is_data = any(mark in first for mark in "./\\") or any(cell.isdigit() for cell in cells)
         if not is_data and (ending in (".csv", ".tsv") or places) and len(cells) > 1:
             return " and ".join(f"a column {name}" for name in ("path", "label") if name not in places)
+    match first.casefold().split():
+        case [path, label] if path in _HEADS["path"] and label in _HEADS["label"]:
+            return _Columns({"path": 0, "label": 1}, 2, "", has_header=True)
     return None
 
 
 def _separator(lines: Sequence[str], ending: str) -> str:
     """Returns what separates the columns of most lines, '' for spaces."""
-    often = [mark for mark in "\t," if 2 * sum(mark in line for line in lines) > len(lines)]
+    often = [mark for mark in "\t,;" if 2 * sum(mark in line for line in lines) > len(lines)]
     if ending == ".tsv":
         return "\t"
     return often[0] if often else "," if ending == ".csv" else ""

@@ -126,7 +126,7 @@ def _find(path: str, start: str) -> _File | tuple[str, str]:
         )
     if os.path.isabs(path):
         return "no such file", "mend the path"
-    remedy = "mend the path, or set data.root to the folder that paths start from"
+    remedy = "mend the path, set data.root to the folder that paths start from, or put the list there"
     return f"no such file in {os.path.abspath(start)}", remedy
 
 
