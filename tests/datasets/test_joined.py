@@ -115,6 +115,19 @@ def test_numbers_on_one_side_and_words_on_the_other(tmp_path: Path) -> None:
     ) in refusal(train, test)
 
 
+def test_a_source_that_only_tests_needs_no_train_and_no_second_class(tmp_path: Path) -> None:
+    train = write_classes(tmp_path / "mine", {"ant": 3, "bee": 3})
+    write_classes(tmp_path / "theirs" / "test", {"bee": 2}, seed=50)
+    assert shown_classes(load(train, tmp_path / "theirs")[0]) == ["bee", "bee"]
+    listed = tmp_path / "theirs" / "list.csv"
+    for end in (",test", ""):
+        listed.write_text(f"test/bee/000.png,bee{end}\ntest/bee/001.png,bee{end}\n")
+        assert shown_classes(load(train, listed)[0]) == ["bee", "bee"]
+    listed.write_text("test/bee/000.png,bee\nnone.png,ant\n")
+    assert shown_classes(load(train, listed, on_bad="skip")[0]) == ["bee"]
+    assert "theirs has test/ but no train/" in refusal(tmp_path / "theirs", train)
+
+
 def test_what_is_wrong_in_either_source_is_said(tmp_path: Path) -> None:
     good = write_classes(tmp_path / "good", {"cat": 2, "dog": 2})
     (tmp_path / "empty").mkdir()

@@ -25,3 +25,7 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}"
+
+
+class TrainingFinding(Finding):
+    """One that matters only where the images are trained on, and not where they test."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pictorch.datasets.contents import Contents, Pictures, Source
-from pictorch.datasets.findings import Finding
+from pictorch.datasets.findings import Finding, TrainingFinding
 from pictorch.errors import listed, nearest
 from pictorch.images import shown
 
@@ -34,7 +34,8 @@ def joined(train: Source, test: Source) -> Source:
 
 def _matched(train: Contents, test: Contents, train_origin: str, test_origin: str) -> Contents:
     parts = {name: part for name, part in train.parts.items() if name != "test"}
-    remarks, findings = [*train.remarks, *test.remarks], [*train.findings, *test.findings]
+    remarks, findings = [*train.remarks, *test.remarks], list(train.findings)
+    findings += [one for one in test.findings if not isinstance(one, TrainingFinding)]
     tested = test.parts.get("test") or (test.parts.get("train") if len(test.parts) == 1 else None)
     if any(finding.severity == "error" for finding in findings):
         pass  # matching what cannot be read would only say the same in other words

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pictorch.datasets.contents import Contents, Pictures
-from pictorch.datasets.findings import Finding
+from pictorch.datasets.findings import Finding, TrainingFinding
 from pictorch.errors import listed, nearest, renaming
 from pictorch.images import shown
 
@@ -126,7 +126,7 @@ def _part_folders(listing: Listing) -> tuple[dict[str, str], list[Finding]]:
         faults.append(Finding("error", what, "keep one of them"))
     if "train" not in parts:
         folders = listed(f"{shown(top)}/" for top in tops)
-        faults.append(Finding("error", f"{listing.where} has {folders} but no train/", _LAYOUTS))
+        faults.append(TrainingFinding("error", f"{listing.where} has {folders} but no train/", _LAYOUTS))
     return {part: parts[part] for part in ("train", "val", "test") if part in parts}, faults
 
 
@@ -183,7 +183,7 @@ def _class_findings(listing: Listing, found: dict[str, list[tuple[str, str]]]) -
         remedy = (
             f"give {where}/{shown(*train)} if its folders are the classes" if len(inner) > 1 else _LAYOUTS
         )
-        findings.append(Finding("error", what, remedy))
+        findings.append(TrainingFinding("error", what, remedy))
     for part in [part for part in names if train and part != "train"]:
         strange = sorted(names[part] - train)
         if strange:

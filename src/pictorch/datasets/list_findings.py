@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pictorch.datasets.findings import Finding
+from pictorch.datasets.findings import Finding, TrainingFinding
 from pictorch.datasets.list_lines import Line, Lines, Problem
 from pictorch.errors import listed, nearest
 from pictorch.images import shown
@@ -22,21 +22,21 @@ def line_finding(path: Path, read: Lines, problems: Sequence[Problem], *, is_err
 
 def class_findings(path: Path, lines: Sequence[Line], named: Sequence[Line]) -> list[Finding]:
     """Returns what is wrong with the classes of lines; those that are `named` must not all be lost."""
-    findings = []
+    findings: list[Finding] = []
     numbers: dict[str, dict[str, int]] = {part: {} for part in PARTS}  # of each class's first line
     for line in lines:
         numbers[line.split].setdefault(line.label, line.number)
     train = numbers["train"]
     if not train:
         remedy = "give it to most lines, or leave out the splits"
-        return [Finding("error", f"{path} has no line of the split train", remedy)]
+        return [TrainingFinding("error", f"{path} has no line of the split train", remedy)]
     if len(train) == 1:
         what = f"{path} has one class only ({shown(*train)[:60]}), two are needed"
-        findings.append(Finding("error", what, "write lines of another class"))
+        findings.append(TrainingFinding("error", what, "write lines of another class"))
     lost = {line.label for line in named if line.split == "train"} - train.keys()
     if lost:
         what = f"{path}: classes whose lines in train cannot be used: {listed(map(shown, sorted(lost)))}"
-        findings.append(Finding("error", what, "mend one line of each, or remove them all"))
+        findings.append(TrainingFinding("error", what, "mend one line of each, or remove them all"))
     for part in [part for part in ("val", "test") if numbers[part]]:
         strange = sorted(numbers[part].keys() - train.keys() - lost)
         if strange:
