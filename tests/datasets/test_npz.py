@@ -141,7 +141,15 @@ def test_a_flipped_bit(place: Path) -> None:
         ),
         (
             {"x_train": COLOR, "y_train": LABELS, "x_test": COLOR, "y_test": LABELS[:2]},
-            ": y_test has 2 labels for 6 images; correct the labels",
+            ": y_test has labels (2,) for 6 images; correct the labels",
+        ),
+        (
+            {"x_train": COLOR, "y_train": LABELS, "x_test": COLOR, "y_test": np.eye(6, dtype=int)},
+            ": y_test has labels (6, 6) for 6 images",
+        ),
+        (
+            {"x_train": COLOR, "y_train": LABELS, "x_test": COLOR, "y_test": np.uint8(1)},
+            ": y_test has labels () for 6 images",
         ),
     ],
 )

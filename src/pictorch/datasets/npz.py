@@ -58,9 +58,9 @@ def _contents(path: Path) -> Contents:
     parts = {}
     for part, (name, images, labels) in found.items():
         strange = [str(label) for label in np.unique(labels).tolist() if label not in label_of]
-        if strange or len(labels) != len(images):
+        if strange or labels.shape != (len(images),):
             hints = listed(f"{shown(label)}{nearest(label, names)}" for label in strange)
-            what = f"classes that training lacks ({hints})" if strange else f"{len(labels):,} labels"
+            what = f"classes that training lacks ({hints})" if strange else f"labels {labels.shape}"
             raise DataError(f"{path}: {name} has {what} for {len(images):,} images; correct the labels")
         rows = [f"{path}: image {row} of {part}" for row in range(len(images))]
         known = np.array([label_of[label] for label in labels.tolist()], np.int64)
