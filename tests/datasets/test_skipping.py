@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import pictorch
 from made_data import noise, write_classes, write_image, zip_folder
+from made_run import make_run
 from messages.faults import ordinary_rights
 from pictorch.datasets import Splits, decoding, load_splits
 from pictorch.datasets.splits import describe_splits
@@ -101,6 +103,13 @@ def test_lines_and_images_are_listed_together(spoiled: Path) -> None:
         "list.csv, line 21: none.png,dog", "000+.png", "zzz.png", "000+.png"
     ]  # fmt: skip
     assert [line.partition(" cannot")[0] for line in lines[-2:]] == ["1 of 20 lines", "3 of 19 images"]
+
+
+def test_a_run_that_skipped_what_is_mended_now_says_so() -> None:
+    data = {"fingerprint": "f00d", "skipped": [{"place": "a.png", "reason": "cut off"}]}
+    run = make_run(Path("run"), data=data)
+    with pytest.raises(DataError, match=r"differs: 1 were skipped then, 0 now\); .*or train anew"):
+        pictorch.evaluate(run.path)
 
 
 def test_a_class_or_part_must_not_vanish(sound: Path) -> None:

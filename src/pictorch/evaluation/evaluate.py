@@ -115,7 +115,7 @@ def _evaluate_bundle(path: Path, split: str, data: SourceRef, out: Path, console
         found, known = set(splits.class_names), set(bundle.class_names)
         raise DataError(
             f"{name} has other classes than {path} (lacks: {listed(sorted(known - found)) or 'none'}; "
-            f"adds: {listed(sorted(found - known)) or 'none'}); rename its class folders"
+            f"adds: {listed(sorted(found - known)) or 'none'}); rename its classes"
         )
     image_set = choose_split(splits, split)
     if image_set.images.shape[1] != bundle.input.stored_size:

@@ -23,7 +23,7 @@ def _contradictions_of_sources(data: "DataSection") -> list[str]:
     if data.source is not None and data.train is not None:
         return [
             f"data.train: {data.train} stands in place of data.source, which is {data.source}; "
-            "give one of the two"
+            "give one of the two, as with `--set data.source=null`"
         ]
     return []
 

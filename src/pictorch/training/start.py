@@ -206,10 +206,13 @@ def _resume(
 
 def check_same_data(run: RunFolder, splits: Splits) -> None:
     """Raises DataError when the images are not those that the run was trained on."""
-    if splits.fingerprint != run.data()["fingerprint"]:
+    recorded = run.data()
+    if splits.fingerprint != recorded["fingerprint"]:
+        then, now = len(recorded.get("skipped", ())), len(splits.skipped)
+        skipped = f": {then:,} were skipped then, {now:,} now" if then != now else ""
         raise DataError(
-            f"the images found at {splits.origin} are not those of {run.path} (their fingerprint differs); "
-            "name the right ones with --data"
+            f"the images found at {splits.origin} are not those of {run.path} (their fingerprint "
+            f"differs{skipped}); name the right ones with --data{', or train anew' if skipped else ''}"
         )
 
 
