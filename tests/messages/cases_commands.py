@@ -40,6 +40,7 @@ CASES = [
     Case("one class only asked for", "models simple_net --num-classes 1", 2, "--num-classes 1", instead("models simple_net --num-classes 2", says="at least 2 classes")),
     Case("graph of all networks", "models --graph all.svg", 2, "--graph all.svg", typed(then_again=False)),
     Case("graph of another kind", "models simple_net --graph net.png", 2, "net.png", typed()),
+    Case("graph without a name", ["models", "simple_net", "--graph", ""], 2, "--graph .", typed()),
     Case("graph that is there", "models simple_net --graph net.svg", 2, "net.svg", again(lambda: Path("net.svg").unlink()), lambda: Path("net.svg").write_text("mine")),
     Case("profile of no step", "profile small.yaml -q --steps 0", 2, "--steps 0", typed(), material.recipe),
     Case("profile into a folder that holds something", "profile small.yaml -q --steps 1 --out photos", 2, "--out photos", instead("profile small.yaml -q --steps 1 --out other", says="choose another --out"), material.recipe),

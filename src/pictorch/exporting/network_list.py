@@ -62,7 +62,7 @@ def _graph_file(target: Path, name: str | None) -> Path:
     if target.suffix not in (".onnx", ".svg"):
         raise RecipeError(
             f"--graph {target} ends in neither .onnx (the graph) nor .svg (a drawing); "
-            f"give `--graph {shlex.quote(target.stem)}.svg`"
+            f"give `--graph {shlex.quote(f'{target.parent / (target.stem or name)}.svg')}`"
         )
     if target.exists():
         raise RecipeError(f"--graph {target} is there already; choose another name or remove it")

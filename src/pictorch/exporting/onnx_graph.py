@@ -13,7 +13,9 @@ from onnxscript import optimizer
 from torch import Tensor, nn
 
 from pictorch.bundle.onnx_model import INPUT_NAME, OUTPUT_NAME
+from pictorch.errors import RecipeError
 from pictorch.images import InputSpec
+from pictorch.plugins import in_short
 
 OPSET = 20
 
@@ -39,10 +41,11 @@ def onnx_bytes(network: ClassProbabilities, spec: InputSpec) -> bytes:
     Input `images` uint8 (N, stored_size, stored_size, 3), output `probabilities` float32
     (N, num_classes), N dynamic, operator set OPSET, weights inside the file, each under its own name and
     with its own values, so that a bundle can be trained on. What can be computed from them alone, such as
-    a batch norm folded into a convolution, ONNX Runtime computes when it loads the graph.
+    a batch norm folded into a convolution, ONNX Runtime computes when it loads the graph. Raises RecipeError
+    for a network, of the user's own, that ONNX has no form for.
     """
     example = torch.zeros((_EXAMPLE_BATCH, spec.stored_size, spec.stored_size, 3), dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
+    with _quiet(), _refused(), torch.no_grad():
         program = torch.onnx.export(
             network,
             (example,),
@@ -88,6 +91,21 @@ def _strip(model: onnx.ModelProto) -> None:
     for node in graph.node:
         for attribute in node.attribute:
             attribute.ClearField("doc_string")
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Tells what the exporter could not follow, which stands in the last of the causes that it gives."""
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise RecipeError(
+            f"the network cannot be written as ONNX ({in_short(cause)}); "
+            "its forward can neither choose by values of tensors nor call what ONNX lacks: mend it there"
+        ) from error
 
 
 @contextlib.contextmanager
