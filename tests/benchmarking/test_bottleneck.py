@@ -53,6 +53,16 @@ def test_item_is_it_where_nothing_else_takes_a_third() -> None:
     assert "calls .item(), once a step" in unplaced
 
 
+def test_code_outside_torchs_operators_is_it_from_a_third_of_the_step_on() -> None:
+    named = {}
+    for outside in (0.32, 0.34):
+        given = parts(outside=outside, forward=1.0, backward=0.0)
+        named[outside] = find_bottleneck(given, OPERATORS, NO_WAIT, recipe())
+        assert find_bottleneck(given, OPERATORS, Wait(1, None), recipe()).part == "item"
+    assert (named[0.32].part, named[0.34].part) == ("network", "forward")
+    assert "takes 34 % of a step (34 ms)" in named[0.34].sentence
+
+
 def test_the_network_is_told_with_its_largest_operator() -> None:
     free = recipe(train__threads="auto")
     sentence = find_bottleneck(parts(data=0.1), OPERATORS, NO_WAIT, free).sentence

@@ -67,7 +67,8 @@ def find_bottleneck(
 
     1. Data, optimizer or rest take LARGE_SHARE of the step or more: the largest of them.
     2. The network or the loss call `.item()`, for which a GPU ends all work before it goes on.
-    3. The network, forward and backward: its largest operator.
+    3. Code of the network or the loss outside torch's operators takes LARGE_SHARE of the step or more.
+    4. The network, forward and backward: its largest operator.
     """
     by_name = {part.name: part for part in parts}
     largest = max((by_name[name] for name in ("data", "optimizer", "rest")), key=lambda part: part.share)
@@ -76,7 +77,15 @@ def find_bottleneck(
         return Bottleneck(largest.name, f"{cause} {_time(largest)}; {remedy}")
     if waits.calls > 0:
         return Bottleneck("item", _item_sentence(waits))
-    network = by_name["forward"], by_name["backward"]
+    network = forward, _ = by_name["forward"], by_name["backward"]
+    if forward.share * forward.outside_share >= LARGE_SHARE:
+        return Bottleneck(
+            "forward",
+            "What the network or the loss does outside torch's operators takes "
+            f"{percent(forward.share * forward.outside_share, 0)} of a step "
+            f"({forward.milliseconds * forward.outside_share:.3g} ms); let operators on whole batches do it, "
+            "or do it before training",
+        )
     milliseconds, share = (sum(getattr(part, key) for part in network) for key in ("milliseconds", "share"))
     first = operators[0]
     return Bottleneck(

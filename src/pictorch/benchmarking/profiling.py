@@ -45,7 +45,7 @@ class Profile:
 
     `step_milliseconds` and `images_per_second` were measured without the profiler, which makes a step
     `profiled_step_milliseconds` long; parts and operators are shares of that. `bottleneck` is 'data',
-    'optimizer', 'rest', 'item' or 'network', and `sentence` names it with its remedy.
+    'optimizer', 'rest', 'item', 'forward' or 'network', and `sentence` names it with its remedy.
     """
 
     recipe: str
@@ -110,7 +110,7 @@ def profile(
         folder = empty_folder(out, Path("profiles"), asked.name)
         explained = training_memory_explained(asked.train, runtime.device, splits.input.image_size)
         with explained, runtime.applied():
-            console.line(f"{steps} steps of {asked.name} on {runtime.device}, and {steps} under the profiler")
+            console.line(f"steps of {asked.name} on {runtime.device}: {steps}, then {steps} profiled")
             found = _measure(asked, splits, runtime, own, steps, folder / "trace.json.gz")
     durable.write_json(folder / "profile.json", found.to_json())
     return found
