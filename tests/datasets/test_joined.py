@@ -128,6 +128,17 @@ def test_a_source_that_only_tests_needs_no_train_and_no_second_class(tmp_path: P
     assert "theirs has test/ but no train/" in refusal(tmp_path / "theirs", train)
 
 
+def test_images_that_are_in_both_are_counted(tmp_path: Path) -> None:
+    train = write_classes(tmp_path / "mine", {"ant": 3, "bee": 3})
+    listed = tmp_path / "list.csv"
+    listed.write_text("mine/ant/000.png,ant\nmine/bee/001.png,bee\nother.png,bee\n")
+    write_image(tmp_path / "other.png", noise(8, 9))
+    said = f"2 of 3 test images are trained on too, first {train}/ant/000.png: they lift"
+    assert any(line.startswith(said) for line in load(train, listed)[1])
+    made = MadeCifar(2).write_batches(tmp_path)
+    assert not any("trained on too" in line for line in load(made, made)[1])
+
+
 def test_what_is_wrong_in_either_source_is_said(tmp_path: Path) -> None:
     good = write_classes(tmp_path / "good", {"cat": 2, "dog": 2})
     (tmp_path / "empty").mkdir()

@@ -286,8 +286,8 @@ def _contents(
     class_names = sorted(meta)
     label_of = np.array([class_names.index(name) for name in meta])
     parts = {
-        "train": _pictures([batches[name] for name in kind.train], label_of, where),
-        "test": _pictures([batches[kind.test]], label_of, where),
+        "train": _pictures([batches[name] for name in kind.train], label_of, f"{where}: train"),
+        "test": _pictures([batches[kind.test]], label_of, f"{where}: test"),
     }
     return Contents(tuple(class_names), parts, remarks)
 
@@ -318,5 +318,5 @@ def _pictures(batches: list[Batch], label_of: NDArray[np.int64], where: str) -> 
     ]
     read: Callable[[int], NDArray[np.uint8]] = images.__getitem__
     labels = np.array([label for _, part in batches for label in part], dtype=np.int64)
-    names = [f"{where}: image {row}" for row in range(len(images))]
+    names = [f"{where} image {row}" for row in range(len(images))]
     return Pictures(names, label_of[labels], read)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pictorch.datasets.contents import Contents, Pictures
-from pictorch.datasets.findings import Finding, TrainingFinding
-from pictorch.errors import listed, nearest, renaming
+from pictorch.datasets.findings import Finding, TrainingFinding, differing_classes
+from pictorch.errors import listed, renaming
 from pictorch.images import shown
 
 _ENDINGS = {
@@ -184,17 +184,8 @@ def _class_findings(listing: Listing, found: dict[str, list[tuple[str, str]]]) -
             f"give {where}/{shown(*train)} if its folders are the classes" if len(inner) > 1 else _LAYOUTS
         )
         findings.append(TrainingFinding("error", what, remedy))
-    for part in [part for part in names if train and part != "train"]:
-        strange = sorted(names[part] - train)
-        if strange:
-            hints = listed(f"{shown(name)}{nearest(name, train)}" for name in strange)
-            what = f"{where}: classes in {part} but not in train: {hints}"
-            findings.append(Finding("error", what, "rename, remove, or add them to train"))
-        lacking = sorted(train - names[part])
-        if lacking and names[part]:
-            what = f"classes in train but not in {part}: {listed(map(shown, lacking))}"
-            remedy = f"add images of them to {part}, else nothing there says how well they are known"
-            findings.append(Finding("warning", what, remedy))
+    for part in [part for part in names if train and names[part] and part != "train"]:
+        findings += differing_classes(where, part, train, dict.fromkeys(names[part], ""))
     return findings
 
 

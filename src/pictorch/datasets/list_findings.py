@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pictorch.datasets.findings import Finding, TrainingFinding
+from pictorch.datasets.findings import Finding, TrainingFinding, differing_classes
 from pictorch.datasets.list_lines import Line, Lines, Problem
-from pictorch.errors import listed, nearest
+from pictorch.errors import listed
 from pictorch.images import shown
 
 PARTS = ("train", "val", "test")
@@ -38,18 +38,8 @@ def class_findings(path: Path, lines: Sequence[Line], named: Sequence[Line]) -> 
         what = f"{path}: classes whose lines in train cannot be used: {listed(map(shown, sorted(lost)))}"
         findings.append(TrainingFinding("error", what, "mend one line of each, or remove them all"))
     for part in [part for part in ("val", "test") if numbers[part]]:
-        strange = sorted(numbers[part].keys() - train.keys() - lost)
-        if strange:
-            hints = listed(
-                f"{shown(name)}{nearest(name, train)} on line {numbers[part][name]}" for name in strange
-            )
-            what = f"{path}: classes in {part} but not in train: {hints}"
-            findings.append(Finding("error", what, "rename them, or give lines of them to train"))
-        lacking = sorted(train.keys() - numbers[part].keys())
-        if lacking:
-            what = f"classes in train but not in {part}: {listed(map(shown, lacking))}"
-            remedy = f"add images of them to {part}, else nothing there says how well they are known"
-            findings.append(Finding("warning", what, remedy))
+        places = {name: f" on line {number}" for name, number in numbers[part].items()}
+        findings += differing_classes(str(path), part, train.keys(), places, lost)
     return findings
 
 

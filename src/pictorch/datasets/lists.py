@@ -105,7 +105,7 @@ def _look_up(lines: Sequence[Line], start: str) -> tuple[list[_Entry], dict[int,
 def _find(path: str, start: str) -> _File | tuple[str, str]:
     """Returns the file of a path, else the reason why there is none and what to do."""
     leaves = False
-    for spelled in dict.fromkeys((path, path.strip(), path.strip().replace("\\", "/"))):
+    for spelled in dict.fromkeys((path, path.strip(), path.strip().strip('"').replace("\\", "/"))):
         if not os.path.isabs(spelled) and os.path.normpath(spelled).split("/")[0] == "..":
             leaves = True
             continue
@@ -135,6 +135,9 @@ def _contents(
 ) -> Contents:
     findings = list(read.faults)
     remarks = [] if read.encoding == "UTF-8" else [f"the list is read as {read.encoding}"]
+    if read.encoding == "GB18030":  # nothing in the file says so
+        what = f"{path} is no UTF-8, it is read as GB18030"
+        findings.append(Finding("info", what, "save it as UTF-8 if class names look wrong"))
     skipped: tuple[Skipped, ...] = ()
     if problems:
         findings.append(line_finding(path, read, problems, is_error=not (skip and usable)))
