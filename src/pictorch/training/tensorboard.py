@@ -1,9 +1,10 @@
 """TensorBoard's view of a training: curves, classes, pictures and the graph; nothing reads it back."""
 
 import copy
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.attr_value_pb2 import AttrValue
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.node_def_pb2 import NodeDef
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard import summary
 
 from pictorch.images import shown
 from pictorch.networks.graph import GraphNode, trace_graph
@@ -30,34 +32,43 @@ _RIGHT, _WRONG, _INK = np.array((37, 99, 235)), np.array((234, 88, 12)), (17, 24
 
 
 class TensorBoard:
-    """Writes the view. Where it cannot be written, training goes on without it."""
+    """Writes the view. Where it cannot be written, a line says so and training goes on without it.
+
+    torch's SummaryWriter is not used: its thread shows a full disk to the user as a traceback.
+    """
 
     def __init__(self, run: RunFolder, session: Session, console: Console) -> None:
         """Opens the view where the training stands: what it has of later steps counts no more."""
-        self._run, self._writer = run, None
-        try:
-            is_new = not run.tensorboard_path.exists()
-            self._writer = SummaryWriter(run.tensorboard_path, purge_step=session.step + 1)
-            if is_new:
-                self._begin(session, console)
-                self._writer.flush()
-        except OSError as error:
-            console.line(
-                f"no view for TensorBoard, {run.tensorboard_path} cannot be written ({error.strerror})"
-            )
+        self._run, self._console = run, console
+        self._records: RecordWriter | None = None
+        is_new = not run.tensorboard_path.exists()
+        with self._explained():
+            run.tensorboard_path.mkdir(exist_ok=True)
+            path = run.tensorboard_path / f"events.out.tfevents.{time.time_ns()}"
+            self._records = RecordWriter(path.open("wb"))
+        self._add(0, file_version="brain.Event:2")
+        self._add(session.step + 1, session_log=SessionLog(status=SessionLog.START))
+        if is_new:
+            self._begin(session)
+        self.flush()
 
     def close(self) -> None:
         """Writes what is left."""
-        with suppress(OSError):
-            if self._writer is not None:
-                self._writer.close()
+        with self._explained():
+            if self._records is not None:
+                self._records.close()
+
+    def flush(self) -> None:
+        """Hands what was added to the system, so that it can be seen."""
+        with self._explained():
+            if self._records is not None:
+                self._records.flush()
 
     def scalars(self, values: Mapping[str, float | None], step: int) -> None:
         """Adds a point to each curve that has a value."""
-        with suppress(OSError):
-            for name, value in values.items():
-                if self._writer is not None and value is not None:
-                    self._writer.add_scalar(name, value, step)
+        for name, value in values.items():
+            if value is not None:
+                self._add(step, summary=summary.scalar(name, value))  # type: ignore[no-untyped-call]
 
     def classes(
         self, fractions: Mapping[str, Sequence[float]], confusion: NDArray[np.int64], step: int
@@ -66,38 +77,50 @@ class TensorBoard:
         for score, values in fractions.items():
             named = zip(self._class_names, values, strict=True)
             self.scalars({f"{score}/{name}": value for name, value in named}, step)
-        with suppress(OSError):
-            if self._writer is not None:
-                self._writer.add_image("confusion", draw_confusion(confusion), step, dataformats="HWC")
+        self._images("confusion", draw_confusion(confusion), step, "HWC")
 
-    def flush(self) -> None:
-        """Hands what was added to the system, so that it can be seen."""
-        with suppress(OSError):
-            if self._writer is not None:
-                self._writer.flush()
+    def _images(self, name: str, images: NDArray[np.uint8], step: int, axes: str) -> None:
+        self._add(step, summary=summary.image(name, images, dataformats=axes))  # type: ignore[no-untyped-call]
+
+    def _add(self, step: int, **content: Any) -> None:
+        with self._explained():
+            if self._records is not None:
+                event = Event(wall_time=time.time(), step=step, **content)
+                self._records.write(event.SerializeToString(deterministic=True))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            records, self._records = self._records, None
+            with suppress(OSError):
+                if records is not None:
+                    records.close()
+            self._console.line(
+                f"training goes on without TensorBoard: {self._run.tensorboard_path} cannot be written "
+                f"({error.strerror})"
+            )
 
     @cached_property
     def _class_names(self) -> list[str]:
         return [shown(name) for name in self._run.data()["class_names"]]
 
-    def _begin(self, session: Session, console: Console) -> None:
+    def _begin(self, session: Session) -> None:
         """Adds what is the same for the whole training: samples, the numbers of the classes, the graph."""
-        assert self._writer is not None
         samples = self._run.samples()
         if samples:
             thinned = -(-samples["augmented"].shape[1] // _SAMPLE_SIDE)
             for name in ("images", "augmented"):
-                small = samples[name][:, ::thinned, ::thinned]
-                self._writer.add_images(f"samples/{name}", small, 0, dataformats="NHWC")
+                self._images(f"samples/{name}", samples[name][:, ::thinned, ::thinned], 0, "NHWC")
             numbered = (f"{number} {name}" for number, name in enumerate(self._class_names))
-            self._writer.add_text("classes", "  \n".join(numbered), 0)
+            self._add(0, summary=summary.text("classes", "  \n".join(numbered)))  # type: ignore[no-untyped-call]
         try:
             graph = graph_def(trace_graph(copy.deepcopy(session.network)))
         except Exception as error:  # a network of the user's own may do what cannot be followed
-            return console.detail(f"no graph for TensorBoard ({in_short(error)})")
-        writer: Any = self._writer.file_writer
-        writer.add_event(Event(graph_def=graph.SerializeToString(deterministic=True)))
-        return None
+            self._console.detail(f"no graph for TensorBoard ({in_short(error)})")
+        else:
+            self._add(0, graph_def=graph.SerializeToString(deterministic=True))
 
 
 def graph_def(nodes: Sequence[GraphNode]) -> GraphDef:
