@@ -48,10 +48,8 @@ def _matched(train: Contents, test: Contents, train_origin: str, test_origin: st
         known = {name: label for label, name in enumerate(train.class_names)}
         label_of = np.array([known.get(name, -1) for name in test.class_names], dtype=np.int64)
         if seen := {name for part in parts.values() for name in part.names}.intersection(tested.names):
-            what = (
-                f"{len(seen):,} of {len(tested):,} test images are trained on too, first {shown(min(seen))}"
-            )
-            remarks.append(f"{what}: knowing them by heart lifts the test accuracy")
+            counts = f"{len(seen):,} of {len(tested):,} test images are trained on too"
+            remarks.append(f"{counts}, first {shown(min(seen))}: they lift the test accuracy")
         parts["test"] = replace(tested, labels=label_of[tested.labels])
         untested = [shown(name) for name in train.class_names if known[name] not in parts["test"].labels]
         if untested:
