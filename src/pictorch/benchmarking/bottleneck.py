@@ -100,7 +100,7 @@ def _time(part: Part) -> str:
 
 
 def _data(part: Part, recipe: Recipe) -> tuple[str, str]:
-    if part.outside_share > 0.5 or part.busiest == "aten::index_select":  # which reads the store
+    if part.outside_share > 0.5:  # torch takes no part in reading images
         return "Getting the batch, mostly waiting for its images, takes", (
             "let them come from memory or a fast local disk (`pictorch doctor` shows where the decoded "
             "images lie and what is free)"
