@@ -119,5 +119,6 @@ def test_a_class_folder_beside_a_file_called_meta_is_no_cifar(place: Path) -> No
 
 
 def test_the_recipe_to_begin_with(place: Path) -> None:
-    with find_source(str(write_folder(place)), print).open() as contents:
-        assert fitting_recipe(place, contents) == "cifar10-cnn"
+    source = find_source(str(write_folder(place)), print)
+    with source.open() as contents:
+        assert fitting_recipe(source, contents) == "cifar10-cnn"

@@ -168,4 +168,4 @@ def test_the_recipe_to_begin_with(place: Path) -> None:
     for folder, recipe in (("MNIST", "digits"), ("fashion", "cifar10-cnn")):
         source = find_source(str(write_idx(place / folder)), print)
         with source.open() as contents:
-            assert fitting_recipe(str(place / folder), contents) == recipe
+            assert fitting_recipe(source, contents) == recipe

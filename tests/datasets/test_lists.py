@@ -337,6 +337,12 @@ def test_a_list_that_moved_with_its_images_or_into_them() -> None:
         load_splits(section)
 
 
+def test_photographs_of_ten_numbered_classes_are_no_digits() -> None:
+    write_classes(Path("ten"), {str(number): 1 for number in range(10)})
+    Path("list.txt").write_text("".join(f"ten/{number}/000.png {number}\n" for number in range(10)))
+    assert [data_check(source).recipe for source in ("list.txt", "ten")] == ["folder-small"] * 2
+
+
 def test_data_check_names_every_wrong_line() -> None:
     good = "".join(f"pets/{name}/00{n}.png {name}\n" for name in ("cat", "dog") for n in range(3))
     Path("list.txt").write_text("".join(f"none{n}.png cat\n" for n in range(30)) + good)

@@ -79,5 +79,5 @@ def data_check(
         counts={name: len(part) for name, part in contents.parts.items()},
         class_names=tuple(shown(name) for name in contents.class_names),
         findings=tuple(sorted(findings, key=lambda finding: _ORDER.index(finding.severity))),
-        recipe=fitting_recipe(source, contents),
+        recipe=fitting_recipe(found, contents),
     )

@@ -110,7 +110,7 @@ def data_show(
     with found.open() as contents:
         contents.require_sound()
         facts = survey(found, contents, progress)
-        chosen = load_recipe(recipe or fitting_recipe(source, contents), {"data.source": str(source)})
+        chosen = load_recipe(recipe or fitting_recipe(found, contents), {"data.source": str(source)})
         sizes = _sizes(facts)
         side, notes = _stored_side(chosen, sizes)
         needs = [f"data.image_size={_SIDE_OF_MIXED}"] if notes else []

@@ -113,10 +113,11 @@ def locate_source(name: str) -> Source | None:
     return SOURCES[name](lambda line: None) if find_spec("sklearn") else None
 
 
-def fitting_recipe(source: str | Path, contents: Contents) -> str:
+def fitting_recipe(source: Source, contents: Contents) -> str:
     """Returns the packaged recipe to begin with on this source."""
     names = contents.class_names
-    if source == "digits" or names == MNIST.class_names:
+    # Photographs may have numbers for names too, and the recipe takes them in full size.
+    if names == MNIST.class_names and source.origin.startswith(("digits", MNIST.title, "arrays")):
         return "digits"
     is_cifar100 = len(names) == CIFAR100.num_classes and names[:2] == ("apple", "aquarium_fish")
     return "cifar10-cnn" if is_cifar100 or names in (CLASSES, FASHION_MNIST.class_names) else "folder-small"
