@@ -54,7 +54,8 @@ def export(
     in .zip (the run's own `bundle` folder); `data` where the images of the run lie now, `model` the
     network, where training was given them in Python. Raises
     DataError for other images than the run's, GateError where ONNX and PyTorch disagree (and then
-    leaves no file), CheckpointError, ResourceError, RunInUseError.
+    leaves no file), RecipeError for a network that ONNX has no form for, CheckpointError, ResourceError,
+    RunInUseError.
     """
     console = console or Console("quiet")
     progress = console.line
