@@ -83,7 +83,8 @@ def test_the_parts_are_the_step() -> None:
 @pytest.mark.slow
 def test_memory_is_that_of_the_activations() -> None:
     """simple_net keeps at least what its convolutions give: 16 x 64 + 32 x 16 numbers an image."""
-    parts = {part.name: part for part in profile(set={"train.precision": "float32"}).parts}
+    found = profile(set={"train.precision": "float32", "augment.crop_padding": 1})
+    parts = {part.name: part for part in found.parts}
     assert parts["forward"].kept_bytes >= 64 * (16 * 64 + 32 * 16) * 4
     assert parts["forward"].allocated_bytes >= parts["forward"].kept_bytes
     assert parts["backward"].kept_bytes < 0
@@ -152,6 +153,14 @@ def test_what_is_written(tmp_path: Path) -> None:
     marks = [event["name"] for event in events if event.get("ph") == "X" and PREFIX in event["name"]]
     for name in ("step", "data", "forward", "backward", "optimizer"):
         assert marks.count(PREFIX + name) == 4, "three steps and the one with the profiler's start in it"
+
+
+def test_of_many_steps_only_some_are_profiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiling, "MOST_PROFILED_STEPS", 2)
+    found = profile(steps=6)
+    assert found.steps == 6
+    with gzip.open(found.trace) as file:
+        assert file.read().count(f'"{PREFIX}data"'.encode()) == 3, "two, and one with the profiler's start"
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from pictorch.training.session import Own, Session, build_session
 from pictorch.training.start import asked_recipe, tried_parts
 
 WARM_UP_STEPS = 3
+MOST_PROFILED_STEPS = 100  # each takes some megabytes of memory until the trace is written
 
 _TOP_OPERATORS = 12
 
@@ -94,10 +95,10 @@ def profile(
 ) -> Profile:
     """Trains a recipe for some steps under torch's profiler and says where their time and memory go.
 
-    After WARM_UP_STEPS, `steps` are timed as they are and as many under the profiler; nothing is recorded,
-    validated, saved or kept. The trace for Perfetto and the figures go into `out`, by default
-    profiles/<recipe>-<NNN>. Everything else is as for `train`, errors included; `model.weights` are not
-    loaded, since time does not depend on them.
+    After WARM_UP_STEPS, `steps` are timed as they are and as many, MOST_PROFILED_STEPS at most, under the
+    profiler; nothing is recorded, validated, saved or kept. The trace for Perfetto and the figures go into
+    `out`, by default profiles/<recipe>-<NNN>. Everything else is as for `train`, errors included;
+    `model.weights` are not loaded, since time does not depend on them.
     """
     if steps < 1:
         raise RecipeError(f"--steps {steps}: nothing can be measured; give at least `--steps 1`")
@@ -110,7 +111,8 @@ def profile(
         folder = empty_folder(out, Path("profiles"), asked.name)
         explained = training_memory_explained(asked.train, runtime.device, splits.input.image_size)
         with explained, runtime.applied():
-            console.line(f"steps of {asked.name} on {runtime.device}: {steps}, then {steps} profiled")
+            profiled = min(steps, MOST_PROFILED_STEPS)
+            console.line(f"steps of {asked.name} on {runtime.device}: {steps}, then {profiled} profiled")
             found = _measure(asked, splits, runtime, own, steps, folder / "trace.json.gz")
     durable.write_json(folder / "profile.json", found.to_json())
     return found
@@ -123,11 +125,12 @@ def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, own: Own, steps: 
     activities = [ProfilerActivity.CPU]
     activities += [ProfilerActivity.CUDA] if runtime.device.type == "cuda" else []
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
-        do_steps(session, 1 + steps)
+        profiled = min(steps, MOST_PROFILED_STEPS)
+        do_steps(session, 1 + profiled)
     session.check_finite("none, since a profile keeps nothing")
     with durable.explained(trace):
         profiler.export_chrome_trace(str(trace))
-    records = records_of(profiler.events(), steps, on_cuda=runtime.device.type == "cuda")
+    records = records_of(profiler.events(), profiled, on_cuda=runtime.device.type == "cuda")
     waits = Wait(records.items, None)
     if records.items and not runtime.compile:
         waits = Wait(records.items, place_of_waits(lambda: do_steps(session, 1)))
