@@ -9,7 +9,6 @@ import pytest
 
 import pictorch
 from made_data import noise, write_classes, write_image, zip_folder
-from made_run import make_run
 from messages.faults import ordinary_rights
 from pictorch.datasets import Splits, decoding, load_splits
 from pictorch.datasets.splits import describe_splits
@@ -105,11 +104,21 @@ def test_lines_and_images_are_listed_together(spoiled: Path) -> None:
     assert [line.partition(" cannot")[0] for line in lines[-2:]] == ["1 of 20 lines", "3 of 19 images"]
 
 
-def test_a_run_that_skipped_what_is_mended_now_says_so() -> None:
-    data = {"fingerprint": "f00d", "skipped": [{"place": "a.png", "reason": "cut off"}]}
-    run = make_run(Path("run"), data=data)
-    with pytest.raises(DataError, match=r"differs: 1 were skipped then, 0 now\); .*or train anew"):
-        pictorch.evaluate(run.path)
+@pytest.mark.slow
+def test_a_run_that_skipped_what_is_mended_now_says_so(spoiled: Path, tmp_path: Path) -> None:
+    changes = {
+        "data.on_bad": "skip",
+        "data.image_size": 8,
+        "model.name": "simple_net",
+        "augment.crop_padding": 0,
+        "train.epochs": 1,
+        "train.threads": 1,
+    }
+    result = pictorch.train("folder-small", data=spoiled, out=tmp_path / "run", set=changes)
+    (spoiled / "cat" / "zzz.png").unlink()
+    write_image(spoiled / "dog" / "000+.png", noise(64, 64))
+    with pytest.raises(DataError, match=r"differs: 3 were skipped then, 1 now\); .*or train anew"):
+        pictorch.evaluate(result.run)
 
 
 def test_a_class_or_part_must_not_vanish(sound: Path) -> None:
