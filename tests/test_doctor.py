@@ -164,6 +164,7 @@ def test_a_torch_that_cannot_be_loaded(healthy: None, monkeypatch: pytest.Monkey
     )
 
 
+@pytest.mark.slow
 def test_without_torch_it_says_how_to_get_it(tmp_path: Path) -> None:
     def said(*arguments: str) -> str:
         command = [sys.executable, "-c", _WITHOUT_TORCH, "doctor", *arguments]

@@ -87,6 +87,7 @@ def test_three_images_of_each_class(tmp_path: Path) -> None:
     assert quick(photos(tmp_path / "few", 3), tmp_path / "run") == 0
 
 
+@pytest.mark.slow
 def test_upper_case_and_a_photograph_of_50_megapixels(tmp_path: Path) -> None:
     root = photos(tmp_path / "large", 3)
     Image.new("RGB", (8192, 6144), "white").save(root / "dog" / "HUGE.JPEG")

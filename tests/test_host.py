@@ -128,6 +128,7 @@ def test_without_a_topology_each_cpu_is_a_core(
     assert physical_cores() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the program alone")
 def test_peak_memory_is_the_programs_own_not_its_parents() -> None:
     held = np.ones(60_000_000)  # 480 MB

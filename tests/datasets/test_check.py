@@ -144,6 +144,7 @@ def test_odd_files(tmp_path: Path) -> None:
     assert found(result, "shorter sides differ").severity == "info"
 
 
+@pytest.mark.slow
 def test_a_huge_photograph(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "x", {"a": 12, "b": 12}, side=16)
     Image.new("L", (8192, 6144), 255).save(root / "a" / "50 megapixels.jpg")

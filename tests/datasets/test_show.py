@@ -199,6 +199,7 @@ def test_names_are_drawn_with_a_font_that_has_them() -> None:
     assert lettering("寺庙") == ("class 0" if len(lettering.families) == 1 else "寺庙")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [13, 75])
 def test_many_classes(classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_classes(tmp_path / "x", {f"class {n:03}": 3 + n % 2 for n in range(classes)}, side=4)
@@ -261,6 +262,7 @@ def test_samples_are_training_images_only(tmp_path: Path) -> None:
             assert holds(sheet, enlarged(split.images[row], 12)) == (name == "train")
 
 
+@pytest.mark.slow
 def test_next_lines_work_when_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_classes(tmp_path / "x", {"a": 4, "b": 4}, side=40)
     write_image(root / "a" / "large.png", noise(50, 60))

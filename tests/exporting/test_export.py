@@ -55,6 +55,7 @@ def test_bundle_answers_as_the_network_of_the_checkpoint(trained, exported, run,
     assert expected.std(axis=0).min() > 0.01, "the answers must differ for this to say anything"
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_files_in_silence(exported, run, tmp_path, capfd):
     assert export(run, out=tmp_path / "b.zip").files == exported.files
     assert (tmp_path / "b.zip").is_file()
@@ -80,6 +81,7 @@ def test_nothing_in_a_bundle_tells_where_it_was_made(exported, photos):
     assert exported.facts.recipe["data"]["source"] == "photos"
 
 
+@pytest.mark.slow
 def test_checkpoint_is_the_asked_one(run, exported, tmp_path):
     first = export(run, checkpoint="epoch-1", out=tmp_path / "first")
     assert first.facts.checkpoint == "epoch-0001"
@@ -87,6 +89,7 @@ def test_checkpoint_is_the_asked_one(run, exported, tmp_path):
     assert exported.facts.checkpoint == "best"
 
 
+@pytest.mark.slow
 def test_scores_of_the_same_checkpoint_travel_along(run):
     evaluate(run.path, split="test")
     evaluate(run.path, split="val", checkpoint="last")
@@ -130,12 +133,14 @@ def test_other_images_than_the_run_s_are_refused(run, tmp_path):
     assert not run.bundle_path.exists()
 
 
+@pytest.mark.slow
 def test_images_that_moved_are_named_with_data(run, photos, exported, tmp_path):
     moved = tmp_path / "elsewhere"
     moved.symlink_to(photos)
     assert export(run, data=str(moved)).files == exported.files
 
 
+@pytest.mark.slow
 def test_disagreement_leaves_no_file(run, monkeypatch):
     def wrong(network, spec):
         changed = copy.deepcopy(network)
@@ -151,6 +156,7 @@ def test_disagreement_leaves_no_file(run, monkeypatch):
     assert set(os.listdir(run.path)) == before
 
 
+@pytest.mark.slow
 def test_disagreement_keeps_the_older_bundle(run, exported, monkeypatch):
     shutil.copytree(exported.path, run.bundle_path)
     monkeypatch.setattr("pictorch.bundle.agreement.TOLERANCE", -1.0)

@@ -86,6 +86,7 @@ def test_nothing_tells_of_the_exporting_machine(graph):
         assert word not in graph.replace(b"pictorch", b""), word
 
 
+@pytest.mark.slow
 def test_equal_networks_give_equal_bytes_and_nothing_is_printed(graph, capfd):
     assert onnx_bytes(network(), InputSpec(8, 8)) == graph
     assert capfd.readouterr() == ("", "")

@@ -155,6 +155,7 @@ def test_any_classification_network_of_torchvision_can_be_named(name: str) -> No
     assert classifier(torch.zeros((2, 32, 32, 3), dtype=torch.uint8)).shape == (2, 7)
 
 
+@pytest.mark.slow
 def test_a_vision_transformer_follows_the_image_size() -> None:
     spec = InputSpec(stored_size=32, image_size=64)
     classifier = build_network(ModelSection(name="torchvision:vit_b_32"), 3, spec)

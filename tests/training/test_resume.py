@@ -121,6 +121,7 @@ def test_every_saved_item_is_needed(busy_recipe: dict[str, Any], tmp_path: Path)
         assert differing(kept["marked" if marked else "plain"], run), f"{item} was not needed"
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_checkpoint(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
     busy_recipe["train"] |= {"epochs": 1}
     train(busy_recipe, out="whole", console=QUIET)
@@ -146,6 +147,7 @@ def test_gradient_scale_is_needed(busy_recipe: dict[str, Any], tmp_path: Path) -
     assert differing(tmp_path / "whole", without)
 
 
+@pytest.mark.slow
 def test_damaged_last_checkpoint_falls_back_to_the_one_before(
     busy_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +174,7 @@ def test_no_whole_checkpoint_is_an_error_and_not_a_new_start(
         train(resume=run, console=QUIET)
 
 
+@pytest.mark.slow
 def test_more_epochs_for_a_finished_run(busy_recipe: dict[str, Any]) -> None:
     busy_recipe["train"] |= {"epochs": 1}
     train(busy_recipe, out="run", console=QUIET)
@@ -205,6 +208,7 @@ def test_stopped_at_the_border_of_an_added_segment(busy_recipe: dict[str, Any], 
     assert differing(whole, stopped) == []
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_its_device_is_missing(
     busy_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,6 +271,7 @@ def test_an_inexact_resume_says_so(
     assert f"not be bit-exact: torch: 1.0 -> {torch.__version__.partition('+')[0]}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_second_process_in_a_run_folder(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
     run = RunFolder.open(stopped_copy(busy_recipe, tmp_path / "run", 2))
     with run.lock():

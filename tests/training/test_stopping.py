@@ -66,6 +66,7 @@ def test_time_that_is_not_over_stops_nothing(busy_recipe: dict[str, Any]) -> Non
 # --- keep_checkpoints -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_the_newest_checkpoints_stay(busy_recipe: dict[str, Any]) -> None:
     busy_recipe["train"] |= {"epochs": 5, "batch_size": 512, "save_every_epochs": 1, "keep_checkpoints": 2}
     train(busy_recipe, out="run", console=QUIET)

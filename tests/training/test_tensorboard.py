@@ -198,6 +198,7 @@ def test_a_confusion_matrix_by_hand() -> None:
     assert many[0, -1].tolist() == [255, 255, 255]
 
 
+@pytest.mark.slow
 def test_large_samples_are_thinned(photos: None) -> None:
     write_classes(Path("large"), {"a": 8, "b": 8}, side=300)
     train(RECIPE, data="large", out="run", set={"train.epochs": 1}, console=QUIET)
