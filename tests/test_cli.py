@@ -273,6 +273,7 @@ def test_quiet_leaves_stderr_to_errors(
     assert capsys.readouterr().err.startswith("pictorch: nowhere")
 
 
+@pytest.mark.slow
 def test_verbose_says_more(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     shown = {}

@@ -61,6 +61,7 @@ def states(found: RunList) -> dict[str, str]:
     return {run.path: run.state for run in found}
 
 
+@pytest.mark.slow
 def test_every_state_newest_first(place: Path) -> None:
     found = runs()
     assert list(states(found).items()) == [
@@ -249,6 +250,7 @@ def test_in_a_notebook(place: Path) -> None:
     assert "stopped: time is up" in shown
 
 
+@pytest.mark.slow
 def test_hundreds_of_runs_are_quick(made: Path, tmp_path: Path) -> None:
     """The promise is 2 s on an idle machine; in processor time, which other work hardly changes."""
     for number in range(300):

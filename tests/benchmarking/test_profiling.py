@@ -91,6 +91,7 @@ def test_memory_is_that_of_the_activations() -> None:
     assert parts["data"].kept_bytes >= 64 * 8 * 8 * 3
 
 
+@pytest.mark.slow
 def test_a_slow_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingBatches, "batch", slowed(TrainingBatches.batch))
     found = profile()
@@ -107,6 +108,7 @@ def test_a_slow_optimiser_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "The optimiser sgd" in found.sentence
 
 
+@pytest.mark.slow
 def test_item_in_a_network_is_named_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     write_own_net(monkeypatch, SLOW_NET, "slow_net_of_mine")
     line = next(n for n, text in enumerate(SLOW_NET.splitlines(), 1) if "1e6" in text)

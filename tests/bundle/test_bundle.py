@@ -89,6 +89,7 @@ def test_any_changed_byte_of_any_file_is_refused(kept, data):
     open_bundle(kept["b"])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.data())
 def test_any_cut_or_lengthened_file_is_refused(kept, data):

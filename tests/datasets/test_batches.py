@@ -124,6 +124,7 @@ def test_batches_may_be_asked_for_in_any_order_and_anywhere() -> None:
         assert equal(batches(chosen, FULL, seed=3).batch(*place), in_order[place])
 
 
+@pytest.mark.slow
 @given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 2), st.sampled_from([FULL, BUSY]))
 @settings(deadline=None)
 def test_the_ranks_together_have_the_batch_of_one_process(

@@ -54,6 +54,7 @@ def test_validation_is_exactly_what_training_printed(run: Path, checkpoint: str)
         assert result.accuracy == best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "float64"])
 def test_the_same_in_other_arithmetic(precision: str) -> None:
     pictorch.train(digits_recipe(precision=precision, epochs=1), out="run", console=QUIET)

@@ -61,6 +61,7 @@ def test_every_network_answers_as_pytorch_does_and_keeps_its_weights(name):
         np.testing.assert_array_equal(kept[each], state[each].numpy(), err_msg=each)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 17])
 def test_any_number_of_images_goes_through(graph, count):
     model = OnnxModel(graph, name="graph", size=8, num_classes=CLASSES)

@@ -168,6 +168,7 @@ def test_timm_without_timm_names_the_line_that_installs_it(monkeypatch: pytest.M
         build_network(ModelSection(name="timm:resnet18"), 10, CIFAR)
 
 
+@pytest.mark.slow
 def test_networks_of_timm_follow_classes_and_size() -> None:
     pytest.importorskip("timm", reason="the timm extra is not installed")
     for name in ("timm:vit_tiny_patch16_224", "timm:resnet10t"):

@@ -145,6 +145,7 @@ def test_control_characters_do_not_reach_the_page(make_run: MakeRun) -> None:
     assert "a\N{REPLACEMENT CHARACTER}b" in page.cells
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "drawn"), [(100, False), (130, True)])
 def test_many_classes_are_drawn_as_a_picture(make_run: MakeRun, classes: int, drawn: bool) -> None:
     page = read(make_run(class_names=tuple(f"class {c}" for c in range(classes))))

@@ -196,6 +196,7 @@ def test_samples_are_real_training_images(busy_recipe: dict[str, Any]) -> None:
     assert np.mean(samples["images"] != samples["augmented"]) > 0.1
 
 
+@pytest.mark.slow
 def test_early_stopping(busy_recipe: dict[str, Any]) -> None:
     """With a rate of next to nothing no epoch is better than the first."""
     busy_recipe["optimizer"]["lr"] = 1e-30

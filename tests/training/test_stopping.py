@@ -77,6 +77,7 @@ def test_only_the_newest_checkpoints_stay(busy_recipe: dict[str, Any]) -> None:
     assert durable.verify_folder(run.checkpoint_path("epoch-0005"))["metrics"]["epoch"] == 5
 
 
+@pytest.mark.slow
 def test_the_new_one_is_safe_before_the_oldest_goes(
     busy_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
