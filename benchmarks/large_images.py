@@ -25,8 +25,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from resident_batch import commit, loop_steps
-from torch import Tensor
+from resident_batch import bare_step, commit, loop_steps
 
 from pictorch.datasets import Splits, load_splits
 from pictorch.recipe.files import load_recipe
@@ -35,7 +34,7 @@ from pictorch.training.console import Console
 from pictorch.training.environment import describe_environment
 from pictorch.training.runtime import resolve_runtime
 from pictorch.training.schedules import Segment
-from pictorch.training.session import Session, build_session
+from pictorch.training.session import build_session
 from pictorch.training.tracker import Tracker
 
 SIDE, CLASSES, DISTINCT = 256, 10, 200
@@ -85,17 +84,6 @@ def read_bytes() -> int:
     """Returns the bytes that this process has caused to be read from the disk."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes:"))
-
-
-def bare_step(session: Session, images: Tensor, labels: Tensor) -> None:
-    """Does a step of the network and optimiser alone."""
-    with session.runtime.autocast():
-        logits = session.network(images)
-    loss = session.loss(logits.to(session.runtime.dtype), labels)
-    session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    session.scaler.step(session.optimizer)
-    session.scaler.update()
-    session.optimizer.zero_grad()
 
 
 def clocks() -> Any:

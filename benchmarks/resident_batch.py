@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pictorch.datasets import load_splits
 from pictorch.recipe.files import load_recipe
@@ -51,13 +52,18 @@ def bare_steps(session: Session, tracker: Tracker, steps: int) -> None:
     """Does `steps` steps of the same network and optimiser on one batch that stays where it is."""
     images, labels = session.batches.batch(0, 0)
     for _ in range(steps):
-        with session.runtime.autocast():
-            logits = session.network(images)
-        loss = session.loss(logits.to(session.runtime.dtype), labels)
-        session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        session.scaler.step(session.optimizer)
-        session.scaler.update()
-        session.optimizer.zero_grad()
+        bare_step(session, images, labels)
+
+
+def bare_step(session: Session, images: Tensor, labels: Tensor) -> None:
+    """Does a step of the network and optimiser alone."""
+    with session.runtime.autocast():
+        logits = session.network(images)
+    loss = session.loss(logits.to(session.runtime.dtype), labels)
+    session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    session.scaler.step(session.optimizer)
+    session.scaler.update()
+    session.optimizer.zero_grad()
 
 
 def images_per_second(work: Work, session: Session, tracker: Tracker, steps: int) -> float:

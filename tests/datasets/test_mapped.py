@@ -68,7 +68,7 @@ def test_rows_that_are_asked_for_come_and_others_do_not(tmp_path: Path) -> None:
     images = map_array(tmp_path / "a.npy")[10:]
     if any(resident_pages(images, 5)):
         pytest.skip("the pages of a file stay in memory here")
-    read_ahead(images, [3, 9])
+    read_ahead(images, np.array([3, 9]))
     deadline = time.monotonic() + 30
     while not (all(resident_pages(images, 3)) and all(resident_pages(images, 9))):
         assert time.monotonic() < deadline
@@ -77,6 +77,6 @@ def test_rows_that_are_asked_for_come_and_others_do_not(tmp_path: Path) -> None:
 
 
 def test_an_array_in_memory_and_one_of_small_rows_are_left_alone(tmp_path: Path) -> None:
-    read_ahead(np.zeros((2, 256, 256, 3), np.uint8), [0, 1])
+    read_ahead(np.zeros((2, 256, 256, 3), np.uint8), np.array([0, 1]))
     np.save(tmp_path / "a.npy", np.zeros((4, 32, 32, 3), np.uint8))
-    read_ahead(map_array(tmp_path / "a.npy"), [0, 3])
+    read_ahead(map_array(tmp_path / "a.npy"), np.array([0, 3]))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pictorch.errors import DivergedError
 from pictorch.metrics import (
     class_fractions,
+    confusion_counts,
     hits,
     loss_and_accuracy,
     most_confident_mistakes,
@@ -207,7 +208,7 @@ def test_hits_and_mistakes_are_all_images(seed: int, classes: int, n: int) -> No
 def test_class_fractions_are_those_of_the_score() -> None:
     generator = np.random.default_rng(3)
     logits, labels = generator.normal(size=(50, 4)).astype(np.float32), generator.integers(0, 3, 50)
-    found, rows = class_fractions(logits, labels), score(logits, labels, "abcd").per_class
+    found, rows = class_fractions(confusion_counts(logits, labels)), score(logits, labels, "abcd").per_class
     assert found["precision"] == [row.precision for row in rows]
     assert found["recall"] == [row.recall for row in rows]
     assert found["f1"] == [row.f1 for row in rows]

@@ -83,7 +83,7 @@ class TrainingBatches:
         if self._store.device.type != "cpu":
             return self._store.index_select(0, rows[cut])
         images = self._image_set.images
-        read_ahead(images, rows[cut.start : cut.stop + self.batch_size : cut.step].tolist())
+        read_ahead(images, rows[cut.start : cut.stop + self.batch_size : cut.step].numpy())
         # Not by index_select, whose threads wait for each other longer than one of them copies.
         return torch.from_numpy(np.take(images, rows[cut].numpy(), axis=0))
 
@@ -115,7 +115,7 @@ def evaluation_batches(
     """Yields images uint8 (n, H, W, 3) and labels int64 (n,) of the whole set, each image once."""
     for start in range(0, len(image_set), batch_size):
         rows = image_set.indices[start : start + batch_size]
-        read_ahead(image_set.images, image_set.indices[start : start + 2 * batch_size].tolist())
+        read_ahead(image_set.images, image_set.indices[start : start + 2 * batch_size])
         images = torch.from_numpy(np.ascontiguousarray(image_set.images[rows]))
         yield images.to(device, non_blocking=True), torch.from_numpy(image_set.labels[rows]).to(device)
 

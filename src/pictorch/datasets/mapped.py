@@ -2,11 +2,11 @@
 
 import mmap
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pictorch.datasets.contents import Pixels
 
@@ -31,7 +31,7 @@ def map_array(path: Path) -> Pixels:
         return np.frombuffer(whole, np.uint8, offset=file.tell()).reshape(shape)
 
 
-def read_ahead(images: Pixels, rows: Iterable[int]) -> None:
+def read_ahead(images: Pixels, rows: NDArray[np.int64]) -> None:
     """Asks the system to read rows of a map from the disk while something else is done; returns at once.
 
     Without it each image is waited for, and the megabytes around it are read too. An array
@@ -44,7 +44,7 @@ def read_ahead(images: Pixels, rows: Iterable[int]) -> None:
     if not isinstance(whole, mmap.mmap) or images.strides[0] < _LEAST_BYTES:
         return
     start = images.ctypes.data - np.frombuffer(whole, np.uint8).ctypes.data
-    for row in rows:
+    for row in rows.tolist():
         first = start + row * images.strides[0]
         in_page = first % mmap.PAGESIZE
         whole.madvise(mmap.MADV_WILLNEED, first - in_page, in_page + images.strides[0])

@@ -4,6 +4,7 @@ from pictorch.metrics.interval import wilson_interval
 from pictorch.metrics.scores import (
     Scores,
     class_fractions,
+    confusion_counts,
     hits,
     loss_and_accuracy,
     most_confident_mistakes,
@@ -14,6 +15,7 @@ from pictorch.metrics.softmax import probabilities
 __all__ = [
     "Scores",
     "class_fractions",
+    "confusion_counts",
     "hits",
     "loss_and_accuracy",
     "most_confident_mistakes",

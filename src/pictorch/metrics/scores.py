@@ -92,9 +92,8 @@ def hits(logits: Logits, labels: Labels) -> NDArray[np.int64]:
     return right[np.argsort(confidence, kind="stable")].astype(np.int64)
 
 
-def class_fractions(logits: Logits, labels: Labels) -> dict[str, list[float]]:
-    """Returns precision, recall and F1 of each class; 0 where a class has no image and no answer."""
-    counts = confusion_counts(logits, labels)
+def class_fractions(counts: NDArray[np.int64]) -> dict[str, list[float]]:
+    """Returns precision, recall and F1 of each class from its confusion_counts, 0 where nothing counts."""
     right, answers, images = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
     parts = {"precision": (right, answers), "recall": (right, images), "f1": (2 * right, answers + images)}
     return {key: (above / np.maximum(1, below)).tolist() for key, (above, below) in parts.items()}
@@ -109,7 +108,7 @@ def _top_fraction(logits: Logits, labels: Labels, k: int) -> float:
 
 
 def _per_class(logits: Logits, labels: Labels, class_names: Sequence[str]) -> tuple[ClassScore, ...]:
-    found = class_fractions(logits, labels)
+    found = class_fractions(confusion_counts(logits, labels))
     n, auc = np.bincount(labels, minlength=len(class_names)), _auc(probabilities(logits), labels)
     return tuple(
         ClassScore(name, int(n[c]), **{key: values[c] for key, values in found.items()}, auc=auc[c])

@@ -218,7 +218,7 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
                 f"start a new run with `--set optimizer.lr={session.smaller_rate():.2g}`"
             )
         val_confusion = confusion_counts(logits, labels)
-        fractions = class_fractions(logits, labels)
+        fractions = class_fractions(val_confusion)
         val_classes = {key: [round(one, 4) for one in values] for key, values in fractions.items()}
     metrics = EpochMetrics(
         epoch=position.epoch + 1,
