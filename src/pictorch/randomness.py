@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     POLICY = 12
     ERASING = 13
     MIXING = 14
+    WHITENING = 15
 
 
 def philox(counter: tuple[UintArray, ...], key: tuple[int, int]) -> tuple[UintArray, ...]:

@@ -58,6 +58,10 @@ def test_it_is_a_function_of_the_epoch() -> None:
         *(all_learn, all_learn),
     ]
     assert frozen_by(8, freeze=["0.*"]) == frozen
+    late = [frozen_by(epoch, freeze=["0.*"], freeze_epoch=2) for epoch in (0, 1, 2, 8)]
+    assert late == [all_learn, all_learn, frozen, frozen]
+    between = [frozen_by(epoch, freeze=["0.*"], freeze_epoch=1, unfreeze_epoch=3) for epoch in range(4)]
+    assert between == [all_learn, frozen, frozen, all_learn]
 
 
 def test_what_the_network_keeps_fixed_is_never_unfrozen() -> None:

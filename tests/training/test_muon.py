@@ -152,3 +152,39 @@ def test_the_rest_moves_as_sgd_moves_it(nesterov: bool) -> None:
         ends.append([network[0].weight, network[0].bias, network[3].bias, network[4].weight])
     for one, other in zip(*ends, strict=True):
         assert torch.equal(one, other)  # type: ignore[arg-type]
+
+
+def test_a_fixed_norm_and_a_momentum_of_its_own() -> None:
+    network = make_network()
+    update = {"muon_fixed_norm": True, "muon_momentum": 0.5, "muon_iterations": 3, "muon_weight_decay": 0.0}
+    optimizer = build_optimizer(SECTION.model_copy(update=update), network)
+    before = network[1].weight.detach().clone()  # type: ignore[union-attr]
+    gradients = []
+    for step in range(2):
+        draw_gradients(network, step)
+        gradients.append(network[1].weight.grad.clone())  # type: ignore[union-attr]
+        optimizer.step()
+        velocity = gradients[0] if step == 0 else 0.5 * gradients[0] + gradients[1]
+        direction = (gradients[step] + 0.5 * velocity).flatten(1)
+        expected = before * 2 / before.norm() - MUON_LR * orthogonalized(direction[None], 3).view(4, 4, 3, 3)
+        torch.testing.assert_close(network[1].weight.detach(), expected, atol=1e-9, rtol=0)  # type: ignore[union-attr]
+        before = network[1].weight.detach().clone()  # type: ignore[union-attr]
+
+
+def test_a_state_from_before_they_could_be_set_goes_on() -> None:
+    ends = []
+    for is_old in (False, True):
+        network = make_network()
+        optimizer = build_optimizer(SECTION, network)
+        draw_gradients(network, 0)
+        optimizer.step()
+        state = optimizer.state_dict()
+        if is_old:
+            for group in state["param_groups"]:
+                for key in ("filters_momentum", "iterations", "fixed_norm"):
+                    group.pop(key, None)
+        optimizer.load_state_dict(state)
+        draw_gradients(network, 1)
+        optimizer.step()
+        ends.append([p.detach() for p in network.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))

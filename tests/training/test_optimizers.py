@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pictorch.errors import RecipeError
 from pictorch.recipe import OptimizerSection
-from pictorch.training.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
+from pictorch.training.optimizers import OPTIMIZERS, build_optimizer, for_batch_size, parameter_groups
 
 LR, MOMENTUM, DECAY = 0.1, 0.9, 0.01
 
@@ -210,3 +212,42 @@ def test_frozen_parameters_and_empty_groups_are_left_out(network: nn.Module) -> 
     (group,) = parameter_groups(section, network)
     assert [tuple(p.shape) for p in group["params"]] == [(4, 3, 3, 3)]
     assert group["weight_decay"] == 0.0
+
+
+def test_biases_of_norms_have_a_rate_of_their_own_and_the_decay_of_the_others() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    section = OptimizerSection(lr=LR, weight_decay=DECAY, norm_bias_lr_factor=8)
+    groups = parameter_groups(section, network)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    ordinary, raised = (LR, DECAY), (8 * LR, DECAY / 8)
+    expected = {name: raised if name == "1.bias" else ordinary for name, _ in network.named_parameters()}
+    assert {name: found[id(p)] for name, p in network.named_parameters()} == expected
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_numbers_for_a_batch_size_stay_at_that_size(name: str) -> None:
+    section = OptimizerSection(name=name, lr=LR, reference_batch_size=128)  # type: ignore[arg-type]
+    assert for_batch_size(section, 128) is section
+    plain = OptimizerSection(name=name, lr=LR)  # type: ignore[arg-type]
+    assert for_batch_size(plain, 999) is plain
+
+
+@given(st.sampled_from(list(OPTIMIZERS)), st.integers(1, 4096), st.integers(1, 4096))
+def test_scaling_there_and_back_changes_nothing(name: str, one: int, other: int) -> None:
+    section = OptimizerSection(name=name, lr=LR, weight_decay=DECAY, reference_batch_size=one)  # type: ignore[arg-type]
+    there = for_batch_size(section, other).model_copy(update={"reference_batch_size": other})
+    back = for_batch_size(there, one).model_dump()
+    for key, value in section.model_dump(exclude={"reference_batch_size"}).items():
+        assert back[key] == (value if isinstance(value, str | None) else pytest.approx(value)), key
+
+
+def test_twice_the_batch_of_one_image_moves_the_weights_twice_as_far() -> None:
+    """What the linear rule means: the same gradients in half as many steps."""
+    section = OptimizerSection(lr=LR, momentum=0.0, nesterov=False, reference_batch_size=64)
+    small, large = for_batch_size(section, 64), for_batch_size(section, 128)
+    assert large.lr == 2 * small.lr
+    momenta = [for_batch_size(section.model_copy(update={"momentum": 0.9}), n).momentum for n in (64, 128)]
+    assert momenta[1] == pytest.approx(momenta[0] ** 2)
+    decays = [for_batch_size(section.model_copy(update={"name": "muon"}), n) for n in (64, 128)]
+    an_image = [s.muon_lr * s.muon_weight_decay / n for s, n in zip(decays, (64, 128), strict=True)]
+    assert an_image[0] == pytest.approx(an_image[1])

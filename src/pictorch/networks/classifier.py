@@ -46,13 +46,17 @@ class Normalization(nn.Module):
 class Classifier(nn.Module):
     """A network with everything around it that prediction needs; images in, logits out."""
 
-    def __init__(self, network: nn.Module, input_spec: InputSpec, num_classes: int) -> None:
+    def __init__(
+        self, network: nn.Module, input_spec: InputSpec, num_classes: int, logit_scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.normalization = Normalization(input_spec.image_size)
         self.network = network
         self.input_spec = input_spec
         self.num_classes = num_classes
+        self.logit_scale = logit_scale
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits (N, num_classes) for uint8 images (N, H, W, 3)."""
-        return cast(Tensor, self.network(self.normalization(images)))
+        logits = cast(Tensor, self.network(self.normalization(images)))
+        return logits if self.logit_scale == 1 else logits * self.logit_scale

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pictorch.errors import MissingPartError, RecipeError, UserError, unknown
 from pictorch.images import InputSpec
 from pictorch.networks.classifier import Classifier
-from pictorch.networks.options import apply_options
+from pictorch.networks.options import apply_options, own_logit_scale
 from pictorch.networks.own import OwnNetwork, own_network
+from pictorch.networks.speednet import SpeedNet
 from pictorch.networks.stemmed import STEMMED_NETWORKS
 from pictorch.networks.tutorials import Cifar10Cnn, LeNet, SimpleNet, SmallBnCnn
 from pictorch.plugins import GIVEN, in_short
@@ -26,7 +27,8 @@ _SIZED_NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "simple_net": SimpleNet,
     "small_bn_cnn": SmallBnCnn,
 }
-NETWORKS = tuple(sorted([*_SIZED_NETWORKS, *STEMMED_NETWORKS]))
+_SPEEDNET = "speednet"
+NETWORKS = tuple(sorted([*_SIZED_NETWORKS, *STEMMED_NETWORKS, _SPEEDNET]))
 
 # What the tutorials call their networks in their own code.
 _TUTORIALS_NAMES = {
@@ -93,7 +95,7 @@ def build_network(
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             network = _bare_network(model, num_classes, input_spec.image_size, own)
         apply_options(network, model)
-        classifier = Classifier(network, input_spec, num_classes).eval()
+        classifier = Classifier(network, input_spec, num_classes, own_logit_scale(network, model)).eval()
         side = input_spec.stored_size
         with torch.no_grad():  # weights that are made at the first batch must be able to learn
             logits = classifier(torch.zeros((2, side, side, 3), dtype=torch.uint8))
@@ -117,11 +119,19 @@ def build_network(
 def _bare_network(
     model: ModelSection, num_classes: int, image_size: int, own: OwnNetwork | None
 ) -> nn.Module:
+    for field, value in (("widths", model.widths), ("depth", model.depth)):
+        if value is not None and model.name != _SPEEDNET:
+            raise RecipeError(
+                f"model.{field}: that of {model.name} is fixed; give `--set model.{field}=null`, "
+                "or `--set model.name=speednet`"
+            )
     if model.name in STEMMED_NETWORKS:
         small = image_size < SMALL_IMAGE_SIDE if model.stem == "auto" else model.stem == "small"
         return STEMMED_NETWORKS[model.name](num_classes, small)
     if model.stem != "auto":
         raise RecipeError(f"model.stem: {model.name} has one stem only; leave out {model.stem}")
+    if model.name == _SPEEDNET:
+        return SpeedNet(num_classes, model.widths, model.depth)
     if model.name in _SIZED_NETWORKS:
         return _SIZED_NETWORKS[model.name](num_classes, image_size)
     if is_own(model.name):

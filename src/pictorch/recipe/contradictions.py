@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pictorch.recipe.recipe import Recipe
-    from pictorch.recipe.sections import DataSection, LossSection, TrainSection
+    from pictorch.recipe.sections import AugmentSection, DataSection, LossSection, TrainSection
 
 
 def contradictions(recipe: "Recipe") -> list[str]:
     """Returns a line for each pair of fields that do not fit together; required ones are not looked at."""
     return [
         *_contradictions_of_sources(recipe.data),
+        *_contradictions_of_sizes(recipe.augment),
         *_contradictions_of_batches(recipe.train),
         *_contradictions_without_validation(recipe),
         *_contradictions_of_loss(recipe.loss),
@@ -42,12 +43,27 @@ def _contradictions_of_batches(train: "TrainSection") -> list[str]:
             f"train.keep_checkpoints: {train.keep_checkpoints} needs train.save_every_epochs, "
             "which is null; try `--set train.save_every_epochs=1`"
         )
-    if train.unfreeze_epoch and not train.freeze:
+    for key, epoch in (("freeze_epoch", train.freeze_epoch), ("unfreeze_epoch", train.unfreeze_epoch)):
+        if epoch and not train.freeze:
+            problems.append(
+                f"train.{key}: {epoch} needs train.freeze, which is empty; "
+                "try `--set 'train.freeze=[backbone]'`"
+            )
+    if train.freeze_epoch and train.unfreeze_epoch and train.freeze_epoch >= train.unfreeze_epoch:
         problems.append(
-            f"train.unfreeze_epoch: {train.unfreeze_epoch} needs train.freeze, which is empty; "
-            "try `--set 'train.freeze=[backbone]'`"
+            f"train.freeze_epoch: {train.freeze_epoch} is not before train.unfreeze_epoch "
+            f"{train.unfreeze_epoch}; try `--set train.unfreeze_epoch={train.freeze_epoch + 1}`"
         )
     return problems
+
+
+def _contradictions_of_sizes(augment: "AugmentSection") -> list[str]:
+    if sum(share for _, share in augment.sizes) < 1:
+        return []
+    return [
+        "augment.sizes: the shares leave nothing of the training for the whole size; let them sum to less "
+        "than 1, as `--set 'augment.sizes=[[20, 0.35]]'`"
+    ]
 
 
 def _contradictions_without_validation(recipe: "Recipe") -> list[str]:

@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 Auto = Literal["auto"]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Positive = Annotated[float, Field(gt=0)]
+Shrinking = Annotated[
+    tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[float, Field(gt=0, lt=1)]], Field(strict=False)
+]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)]
 PositiveTriple = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Alpha = Annotated[float, Field(ge=0, le=100)]
@@ -131,6 +135,11 @@ class AugmentSection(Section):
         description="the same for the area of a rectangle that a second image fills; with mixup each "
         "step draws one of the two",
     )
+    sizes: Annotated[tuple[Shrinking, ...], Field(strict=False)] = Field(
+        (),
+        description="sides in pixels that batches are shrunk to at first, each with its share of the "
+        "training, as [[20, 0.35]]; after them they keep the size that the network sees",
+    )
 
 
 class ModelSection(Section):
@@ -170,6 +179,28 @@ class ModelSection(Section):
         "network's own",
     )
     dropout: Fraction | None = Field(None, description="dropout share; null: the network's own")
+    widths: Widths | None = Field(
+        None, description="channels of each group of convolutions (speednet); null: 64, 256, 256"
+    )
+    depth: Literal[2, 3] | None = Field(
+        None, description="convolutions in a group, with 3 a shortcut around the last two (speednet); null: 2"
+    )
+    whitening: bool | None = Field(
+        None,
+        description="begin with a fixed layer that makes the values of 2x2 patches of the training images "
+        "independent and of variance 1; null: the network's own",
+    )
+    norm_scale: Literal["learned", "fixed"] | None = Field(
+        None, description="whether the scales of batch norms learn or stay 1; null: the network's own"
+    )
+    norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="share of the newest batch in the running statistics of batch norms; null: the "
+        "network's own",
+    )
+    logit_scale: Positive | None = Field(
+        None, description="what the output of the network is multiplied by; null: the network's own"
+    )
     mean: Auto | Triple = Field(
         "auto",
         description="subtracted from each channel (0 to 1); auto: that of model.weights where they know "
@@ -216,6 +247,16 @@ class OptimizerSection(Section):
     lr: float = Field(gt=0, description="peak learning rate; the schedule multiplies it")
     muon_lr: float = Field(0.02, gt=0, description="peak learning rate of the filters (muon)")
     muon_weight_decay: float = Field(0.05, ge=0, description="decoupled decay of the filters (muon)")
+    muon_momentum: Fraction | None = Field(
+        None, description="momentum of the filters (muon); null: that of the rest"
+    )
+    muon_iterations: int = Field(
+        5, ge=1, le=10, description="Newton-Schulz iterations that make a step orthogonal (muon)"
+    )
+    muon_fixed_norm: bool = Field(
+        False,
+        description="whether each filter bank is brought to the norm sqrt(filters) before every step (muon)",
+    )
     momentum: Fraction = Field(0.9, description="momentum (sgd, muon)")
     nesterov: bool = Field(True, description="Nesterov's form of momentum (sgd, muon)")
     betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = Field(
@@ -228,6 +269,17 @@ class OptimizerSection(Section):
     )
     backbone_lr_factor: float = Field(
         1.0, gt=0, description="what the rate is multiplied by in all layers but the last"
+    )
+    norm_bias_lr_factor: float = Field(
+        1.0,
+        gt=0,
+        description="what the rate of the biases of batch norms and of model.whitening is multiplied by; "
+        "their weight decay a step stays what it was",
+    )
+    reference_batch_size: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="batch size that the section's numbers are for: with another one rates, decay and "
+        "momentum are scaled so that an image counts as much; null: they are for train.batch_size",
     )
 
 
@@ -314,6 +366,9 @@ class TrainSection(Section):
     )
     unfreeze_epoch: Annotated[int, Field(ge=1)] | None = Field(
         None, description="epochs after which everything learns; null: what is frozen stays so"
+    )
+    freeze_epoch: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="epochs that what train.freeze names learns before it stops; null: 0"
     )
     early_stop_epochs: Annotated[int, Field(ge=1)] | None = Field(
         None, description="stop after so many epochs without a better validation; null: never"

@@ -1,4 +1,4 @@
-"""Layers that do not learn, for the whole training or its first epochs: a function of the epoch alone."""
+"""Layers that do not learn, for the whole training or some of its epochs: a function of the epoch alone."""
 
 from fnmatch import fnmatchcase
 
@@ -6,11 +6,10 @@ from torch import nn
 
 from pictorch.errors import RecipeError, unknown
 from pictorch.networks.ends import stem_and_head
+from pictorch.networks.options import BATCH_NORMS
 from pictorch.recipe import TrainSection
 
 BACKBONE = "backbone"
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Freezing:
@@ -18,7 +17,7 @@ class Freezing:
 
     def __init__(self, section: TrainSection, network: nn.Module) -> None:
         """Raises RecipeError for a pattern that matches no parameter, and where nothing is left to learn."""
-        self._unfreeze_epoch = section.unfreeze_epoch
+        self._freeze_epoch, self._unfreeze_epoch = section.freeze_epoch or 0, section.unfreeze_epoch
         parameters = dict(network.named_parameters())
         names = {name for pattern in section.freeze for name in _matching(pattern, network)}
         # What the network itself keeps fixed never learns.
@@ -38,7 +37,7 @@ class Freezing:
         self._batch_norms = [
             layer
             for layer in network.modules()
-            if isinstance(layer, _BATCH_NORMS)
+            if isinstance(layer, BATCH_NORMS)
             and layer.weight is not None
             and all(id(parameter) in frozen for parameter in layer.parameters())
         ]
@@ -49,7 +48,8 @@ class Freezing:
         A frozen parameter has no gradient, so that no optimiser moves it; a frozen batch norm uses its
         statistics and keeps them.
         """
-        learns = self._unfreeze_epoch is not None and epoch >= self._unfreeze_epoch
+        is_over = self._unfreeze_epoch is not None and epoch >= self._unfreeze_epoch
+        learns = is_over or epoch < self._freeze_epoch
         for parameter in self._parameters:
             parameter.requires_grad_(learns)
         for layer in self._batch_norms:

@@ -29,6 +29,7 @@ from pictorch.training.runtime import (
 from pictorch.training.schedules import Segment
 from pictorch.training.session import NOTHING_OWN, Own, Session, build_session
 from pictorch.training.signals import StopRequest, stop_requests
+from pictorch.training.sizes import shrunk
 from pictorch.training.tracker import EpochMetrics, Tracker
 from pictorch.training.validation import predict_logits
 
@@ -150,6 +151,8 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
         group["lr"] = peak * session.rate_factor(step)
     with region("data"):
         images, labels = session.batches.batch(position.epoch, position.step_in_epoch)
+        session.network.normalization.image_size = side = session.image_side(step)
+        images = shrunk(images, side)
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for micro_batch, (part_images, part_labels) in enumerate(parts):
         with region("forward"):
@@ -200,6 +203,7 @@ def seed_dropout(seed: int, device: torch.device) -> None:
 def validate(session: Session, run: RunFolder) -> EpochMetrics:
     """Judges the epoch that was just trained and moves the position to the start of the next."""
     position, train = session.position, session.recipe.train
+    session.network.normalization.image_size = session.network.input_spec.image_size
     val_loss = val_accuracy = val_classes = val_confusion = None
     if session.validation_set is not None:
         with validation_memory_explained(train, session.runtime.device):

@@ -12,7 +12,6 @@ from pictorch.training.sgd import FusedSGD
 
 ParameterList = list[nn.Parameter]
 
-_ITERATIONS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -20,12 +19,22 @@ class Muon(FusedSGD):
     """SGD with momentum whose groups with `filters` hold weights of ndim > 1 that move by Muon.
 
     In them `weight_decay` is decoupled, and a step uses up the gradient. A filter bank (out, in, k, k)
-    counts as one matrix (out, in * k * k).
+    counts as one matrix (out, in * k * k). `filters_momentum` is theirs, `iterations` those of
+    `orthogonalized`; with `fixed_norm` a bank has the norm sqrt(out) before each step.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, nesterov: bool) -> None:
         super().__init__(groups, lr, momentum, nesterov)
         self._step_supports_amp_scaling = False  # fp16's scaler divides the gradients before the step
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes a saved state, where groups of filters may lack what they have had by default."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        for group in self.param_groups:
+            if group.get("filters"):
+                group.setdefault("filters_momentum", group["momentum"])
+                group.setdefault("iterations", 5)
+                group.setdefault("fixed_norm", False)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -37,7 +46,7 @@ class Muon(FusedSGD):
         super().step()
 
     def _move(self, filters: ParameterList, group: dict[str, Any]) -> None:
-        momentum, lr, directions = group["momentum"], group["lr"], []
+        momentum, lr, directions = group["filters_momentum"], group["lr"], []
         for parameter in filters:
             assert parameter.grad is not None
             direction = parameter.grad
@@ -46,17 +55,18 @@ class Muon(FusedSGD):
                 direction = direction.add(velocity, alpha=momentum) if group["nesterov"] else velocity
             directions.append(direction.flatten(1))
             parameter.grad = None
-        steps = orthogonalized(torch.stack(directions))
+        steps = orthogonalized(torch.stack(directions), group["iterations"])
         rows, columns = steps.shape[1:]
         for parameter, step in zip(filters, steps, strict=True):
-            parameter.mul_(1 - lr * group["weight_decay"])
+            scale = rows**0.5 / parameter.norm() if group["fixed_norm"] else 1
+            parameter.mul_(scale * (1 - lr * group["weight_decay"]))
             parameter.sub_(step.view(parameter.shape), alpha=lr * max(1, rows / columns) ** 0.5)
 
 
-def orthogonalized(matrices: Tensor) -> Tensor:
+def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
     """Returns (B, rows, columns) matrices with the singular vectors of the given ones and values near 1.
 
-    Five Newton-Schulz iterations of an odd polynomial bring the singular values to between 0.68 and 1.14.
+    Newton-Schulz iterations of an odd polynomial; five bring the singular values to between 0.68 and 1.14.
     On CUDA they are done in bf16; on a CPU the filters of small networks are as fast in float32.
     """
     a, b, c = _COEFFICIENTS
@@ -65,7 +75,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     is_tall = x.shape[1] > x.shape[2]
     if is_tall:
         x = x.mT
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if is_tall else x).to(matrices.dtype)

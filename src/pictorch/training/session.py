@@ -12,14 +12,18 @@ from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.datasets.splits import ImageSet, Splits
 from pictorch.errors import DivergedError
 from pictorch.networks import Classifier, OwnNetwork, build_network
-from pictorch.randomness import Purpose, derived_seed
+from pictorch.networks.whitening import PatchWhitening
+from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
 from pictorch.training.ema import WeightAverage
 from pictorch.training.freezing import Freezing
 from pictorch.training.losses import Loss, build_loss, class_weights
-from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer
+from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer, for_batch_size
 from pictorch.training.runtime import Runtime
 from pictorch.training.schedules import Segment, lr_factor
+from pictorch.training.sizes import check_sizes, side_at
+
+_WHITENED_PIXELS = 2_000_000  # of the images that the filters of a whitening layer come from
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Position:
 class Session:
     """A network in training with all that moves it. `losses` and `correct` belong to this epoch.
 
-    `peak_rates` has what the schedule multiplies for each group of the optimiser. `gradient_norm` is the
-    last one that was measured; every epoch ends with one.
+    `peak_rates` has what the schedule multiplies for each group of the optimiser, `peak_rate` is the one of
+    them that is shown. `gradient_norm` is the last one that was measured; every epoch ends with one.
     """
 
     recipe: Recipe
@@ -65,6 +69,7 @@ class Session:
     network: Classifier
     optimizer: torch.optim.Optimizer
     peak_rates: tuple[float, ...]
+    peak_rate: float
     freezing: Freezing
     scaler: torch.amp.GradScaler
     average: WeightAverage | None
@@ -103,7 +108,13 @@ class Session:
 
     def learning_rate(self, step: int) -> float:
         """Returns the learning rate of a step, counted from 0: the one that is recorded and shown."""
-        return self.recipe.optimizer.lr * self.rate_factor(step)
+        return self.peak_rate * self.rate_factor(step)
+
+    def image_side(self, step: int) -> int:
+        """Returns the side in pixels that the network sees at a step, counted from 0."""
+        planned = self.segments[0].epochs * self.batches.steps_per_epoch
+        whole_side = self.network.input_spec.image_size
+        return side_at(self.recipe.augment, step / planned, whole_side)
 
     def start_epoch(self) -> None:
         """Empties the sums of the epoch."""
@@ -152,6 +163,7 @@ def build_session(
         mean if recipe.model.mean == "auto" else recipe.model.mean,
         std if recipe.model.std == "auto" else recipe.model.std,
     )
+    fill_whitening(network, splits.train, recipe.train.seed)
     runtime.place(network)
     batches = TrainingBatches(
         splits.train,
@@ -163,7 +175,8 @@ def build_session(
         device=runtime.device,
     )
     decay = recipe.train.ema_decay
-    optimizer = build_optimizer(recipe.optimizer, network.network)
+    section = for_batch_size(recipe.optimizer, batches.batch_size)
+    optimizer = build_optimizer(section, network.network)
     weights = _class_weights(recipe, splits)
     return Session(
         recipe=recipe,
@@ -171,6 +184,7 @@ def build_session(
         network=network,
         optimizer=optimizer,
         peak_rates=tuple(group["lr"] for group in optimizer.param_groups),
+        peak_rate=section.lr,
         freezing=Freezing(recipe.train, network.network),
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.scales_gradients),
         average=None if decay is None else WeightAverage(network, decay),
@@ -186,11 +200,23 @@ def build_session(
     )
 
 
+def fill_whitening(network: Classifier, train: ImageSet, seed: int) -> None:
+    """Computes the filters of whitening layers from training images that are drawn by the seed."""
+    layers = [layer for layer in network.modules() if isinstance(layer, PatchWhitening)]
+    if layers:
+        count = max(1, _WHITENED_PIXELS // network.normalization.image_size**2)
+        rows = train.indices[permutation(seed, Purpose.WHITENING, len(train))[:count]]
+        images = torch.from_numpy(np.ascontiguousarray(train.images[np.sort(rows)]))
+        for layer in layers:
+            layer.fill(network.normalization(images))
+
+
 def check_parts(recipe: Recipe, splits: Splits, network: Classifier) -> None:
-    """Raises RecipeError where the loss does not fit the classes, or freezing or optimiser the network."""
+    """Raises RecipeError where the loss does not fit the classes, or something else not the network."""
     _class_weights(recipe, splits)
     Freezing(recipe.train, network.network)
     build_optimizer(recipe.optimizer, network.network)
+    check_sizes(recipe.augment, network)
 
 
 def _class_weights(recipe: Recipe, splits: Splits) -> Tensor | None:
