@@ -17,6 +17,7 @@ from pictorch.errors import CheckpointError, DataError, RecipeError, unreadable
 from pictorch.images import InputSpec, decode_image, fit_pixels, shown, side_in_header
 from pictorch.markup import Markup, element
 from pictorch.run_folder import RunFolder
+from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, softmax, view_of
 
 ImageInput = str | Path | bytes | NDArray[np.uint8]
 
@@ -70,31 +71,62 @@ class Predictor:
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         self.bundle = bundle
         self._model = bundle.model(threads)
+        self._num_views = len(VIEWS[bundle.facts.views])
         self.golden = bundle.replay(self._model)
 
-    def __call__(self, images: Sequence[ImageInput], top: int = 5) -> Predictions:
+    def __call__(
+        self,
+        images: Sequence[ImageInput],
+        top: int = 5,
+        views: str = NO_VIEWS,
+        views_below: float | None = None,
+    ) -> Predictions:
         """Returns a prediction for each image, with its `top` classes at most.
 
         An image is the path of a file, the bytes of one, or a uint8 array (H, W, 3) in RGB or (H, W)
-        in grey; all are brought to the input's size by the same rule. Raises DataError for what is no image.
+        in grey; all are brought to the input's size by the same rule. `views` names what each is shown as,
+        with `views_below` only where the image alone gives no class that probability. Raises DataError for
+        what is no image, RecipeError for the views.
         """
         if isinstance(images, str | Path | bytes):
             raise DataError("predictor takes a list of images; put the one into a list: [image]")
-        predictions = Predictions()
+        predictions, choice = Predictions(), ViewChoice(views, views_below)
+        self.check_views(choice)
         for start in range(0, len(images), _BATCH_SIZE):
             chunk = images[start : start + _BATCH_SIZE]
             names = [_source_name(image, start + place) for place, image in enumerate(chunk)]
             spec = self.bundle.input
             batch = np.stack([_pixels(image, spec, name) for image, name in zip(chunk, names, strict=True)])
-            for name, row in zip(names, self.probabilities(batch), strict=True):
+            for name, row in zip(names, self._answers(batch, choice), strict=True):
                 predictions.append(self._prediction(name, row, top))
         return predictions
 
-    def probabilities(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
-        """Returns float32 (N, C) for uint8 (N, stored_size, stored_size, 3), in batches."""
-        return self._model.probabilities(images, batch_size)
+    def probabilities(
+        self, images: NDArray[np.uint8], batch_size: int = 64, view: View = IMAGE
+    ) -> NDArray[np.float32]:
+        """Returns float32 (N, C) for a view of uint8 (N, stored_size, stored_size, 3), in batches."""
+        return self._model.probabilities(view_of(images, view), max(1, batch_size // self._num_views))
 
-    def _prediction(self, source: str, row: NDArray[np.float32], top: int) -> Prediction:
+    def check_views(self, choice: ViewChoice) -> None:
+        """Raises RecipeError where views are asked of a bundle whose graph has some already."""
+        inside = self.bundle.facts.views
+        if NO_VIEWS not in (choice.name, inside):
+            raise RecipeError(
+                f"--views {choice.name}: {self.bundle.path} answers from the views {inside} already; "
+                "leave out --views"
+            )
+
+    def _answers(self, images: NDArray[np.uint8], choice: ViewChoice) -> NDArray[np.floating[Any]]:
+        """The mean of logarithms of probabilities is that of logits, less a number for each image."""
+        alone = self.probabilities(images)
+        if choice.name == NO_VIEWS:
+            return alone
+        mean, _ = choice.mean_logits(
+            logarithms(alone), lambda view, rows: logarithms(self.probabilities(images[rows], view=view))
+        )
+        return softmax(mean)
+
+    def _prediction(self, source: str, row: NDArray[np.floating[Any]], top: int) -> Prediction:
         order = np.argsort(-row, kind="stable")[:top]
         names = self.bundle.class_names
         return Prediction(source, tuple((names[place], float(row[place])) for place in order))
@@ -147,14 +179,22 @@ def load(source: str | Path, *, threads: int | None = None) -> Predictor:
     return Predictor(open_bundle(_bundle_path(Path(source))), threads=threads)
 
 
-def predict(source: str | Path, images: Iterable[ImageInput], *, top: int = 5) -> Predictions:
+def predict(
+    source: str | Path,
+    images: Iterable[ImageInput],
+    *,
+    top: int = 5,
+    views: str = NO_VIEWS,
+    views_below: float | None = None,
+) -> Predictions:
     """Returns a prediction for each image from a bundle, or from a run's bundle.
 
-    Raises CheckpointError for the bundle, DataError for an image, RecipeError where `top` is below 1.
+    `views` (none, flip or flip_shift) and `views_below` are those of Predictor. Raises CheckpointError for
+    the bundle, DataError for an image, RecipeError for the views and where `top` is below 1.
     """
     if top < 1:
         raise RecipeError(f"--top {top} shows nothing; ask for at least 1 class")
-    return load(source)(list(images), top)
+    return load(source)(list(images), top, views, views_below)
 
 
 def _bundle_path(source: Path) -> Path:

@@ -22,6 +22,7 @@ from pictorch.recipe import Recipe
 from pictorch.recipe.files import dump_recipe, load_recipe
 from pictorch.result_folder import numbered_folder
 from pictorch.run_records import npz_bytes, read_json, read_lines, read_npz
+from pictorch.views import ViewScores
 
 SCHEMA = 1
 BEST, LAST, WEIGHTS = "best", "last", "model.safetensors"
@@ -48,7 +49,7 @@ class Evaluation:
     """What `evaluate` found. Fractions from 0 to 1; `confusion[i][j]` counts label i called j.
 
     `step` tells how long the checkpoint's weights were trained; None for a bundle, which only has
-    the checkpoint's name.
+    the checkpoint's name. `views` is what several views of each image are worth, where that was asked.
     """
 
     split: str
@@ -63,14 +64,17 @@ class Evaluation:
     checkpoint: str
     step: int | None
     test_openings: int
+    views: ViewScores | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record as `evaluate --json` prints it."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "views" or value is not None}
 
     def _repr_html_(self) -> str:
         figures = {
             "accuracy": notebook.accuracy(self.accuracy, self.accuracy_interval, self.n),
+            "with views": self.views
+            and notebook.accuracy(self.views.accuracy, self.views.accuracy_interval, self.n),
             "loss": decimal(self.loss),
             "top 5": None if self.top5 is None else percent(self.top5),
             "checkpoint": self.checkpoint,
@@ -87,13 +91,14 @@ class Evaluation:
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "Evaluation":
         """Returns the record behind what `to_json` gave."""
-        low, high = record["accuracy_interval"]
+        (low, high), views = record["accuracy_interval"], record.get("views")
         return Evaluation(
             **{
                 **record,
                 "accuracy_interval": (low, high),
                 "per_class": tuple(ClassScore(**score) for score in record["per_class"]),
                 "confusion": tuple(tuple(row) for row in record["confusion"]),
+                "views": views and ViewScores.from_json(views),
             }
         )
 

@@ -25,6 +25,7 @@ from pictorch.bundle.source import AGAIN, LARGEST_BUNDLE_BYTES, BundleSource, bu
 from pictorch.errors import CheckpointError, RecipeError, UserError
 from pictorch.images import InputSpec
 from pictorch.run_records import npz_bytes
+from pictorch.views import NO_VIEWS, VIEWS
 
 SCHEMA = 1
 MANIFEST, MODEL, GOLDEN, CARD = "bundle.json", "model.onnx", "golden.npz", "MODEL_CARD.md"
@@ -35,7 +36,10 @@ _LARGEST_GOLDEN_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """What bundle.json says of a model; nothing in it depends on the day, the machine or a path."""
+    """What bundle.json says of a model; nothing in it depends on the day, the machine or a path.
+
+    `views` names those that the graph itself shows each image in.
+    """
 
     class_names: tuple[str, ...]
     input: InputSpec
@@ -45,10 +49,12 @@ class BundleFacts:
     metrics: dict[str, Any]
     licence: str
     opset: int
+    views: str = NO_VIEWS
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the facts as bundle.json holds them."""
-        return {**vars(self), "class_names": list(self.class_names), "input": self.input.to_json()}
+        """Returns the facts as bundle.json holds them, where a graph without views says nothing of them."""
+        record = {**vars(self), "class_names": list(self.class_names), "input": self.input.to_json()}
+        return {key: value for key, value in record.items() if (key, value) != ("views", NO_VIEWS)}
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "BundleFacts":
@@ -61,9 +67,13 @@ class BundleFacts:
         for key, kind in kinds.items():
             if not isinstance(record[key], kind):
                 raise TypeError(key)
+        views = record.get("views", NO_VIEWS)
+        if views not in VIEWS:
+            raise ValueError("views")
         return BundleFacts(
             class_names=tuple(class_names),
             input=InputSpec.from_json(record["input"]),
+            views=views,
             **{key: record[key] for key in kinds},
         )
 

@@ -17,6 +17,7 @@ def add(verb: AddVerb) -> None:
     )
     evaluate.add_argument("--data", metavar="SOURCE", help="where the images lie now")
     evaluate.add_argument("--out", metavar="DIR", help="where a bundle's evaluation goes")
+    _add_views(evaluate)
 
     export = verb("export", _export, "write the bundle of a run")
     export.add_argument("run", metavar="RUN")
@@ -25,6 +26,9 @@ def add(verb: AddVerb) -> None:
     )
     export.add_argument("--out", metavar="DIR|FILE.zip", help="default: RUN/bundle")
     export.add_argument("--data", metavar="SOURCE", help="where the run's images lie now")
+    export.add_argument(
+        "--views", default="none", metavar="SET", help="views that the graph averages: flip or flip_shift"
+    )
 
     verify = verb("verify", _verify, "check a bundle's hashes and replay its golden samples")
     verify.add_argument("bundle", metavar="BUNDLE")
@@ -33,9 +37,19 @@ def add(verb: AddVerb) -> None:
     predict.add_argument("source", metavar="RUN|BUNDLE")
     predict.add_argument("images", nargs="+", metavar="IMAGE")
     predict.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default 5)")
+    _add_views(predict)
 
     report = verb("report", _report, "write the run's report as one HTML file")
     report.add_argument("run", metavar="RUN")
+
+
+def _add_views(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--views", default="none", metavar="SET", help="average the answers to views: flip or flip_shift"
+    )
+    command.add_argument(
+        "--views-below", type=float, metavar="P", help="only of images whose top probability is below P"
+    )
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -47,6 +61,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         checkpoint=args.checkpoint,
         data=args.data,
         out=args.out,
+        views=args.views,
+        views_below=args.views_below,
         console=console_of(args),
     )
     if args.json:
@@ -58,7 +74,12 @@ def _export(args: argparse.Namespace) -> None:
     from pictorch.exporting.export import export
 
     bundle = export(
-        args.run, checkpoint=args.checkpoint, out=args.out, data=args.data, console=console_of(args)
+        args.run,
+        checkpoint=args.checkpoint,
+        out=args.out,
+        data=args.data,
+        views=args.views,
+        console=console_of(args),
     )
     if args.json:
         return print_json(bundle.to_json())
@@ -84,7 +105,9 @@ def _predict(args: argparse.Namespace) -> None:
     from pictorch.images import shown
     from pictorch.predictor import predict
 
-    predictions = predict(args.source, args.images, top=args.top)
+    predictions = predict(
+        args.source, args.images, top=args.top, views=args.views, views_below=args.views_below
+    )
     if args.json:
         return print_json({"predictions": [prediction.to_json() for prediction in predictions]})
     for prediction in predictions:

@@ -53,6 +53,12 @@ def print_evaluation(result: Any) -> None:
         f"{result.split} accuracy {result.accuracy:.2%}  (n = {result.n:,}, 95 % interval {low:.2%} to "
         f"{high:.2%})  loss {result.loss:.4f}  checkpoint {result.checkpoint}"
     )
+    if views := result.views:
+        low, high = views.accuracy_interval
+        print(
+            f"with views {views.accuracy:.2%}  (95 % interval {low:.2%} to {high:.2%})  "
+            f"loss {views.loss:.4f}  {views.in_words()}"
+        )
     if result.split == "test" and result.step is not None:
         print(f"openings of this run's test set so far: {result.test_openings}")
     table = Table("class", box=None, pad_edge=False)

@@ -1,5 +1,7 @@
 """Judges a checkpoint of a run, or a bundle, on the validation or the test images."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ from pictorch.training.console import Console
 from pictorch.training.runtime import evaluation_memory_explained, resolve_runtime
 from pictorch.training.start import check_same_data
 from pictorch.training.validation import predict_logits
+from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, ViewScores, logarithms
 
 SPLITS = ("val", "test")
 _KEPT_HITS = 24
 _CHUNK = 640  # images, a multiple of the predictor's batch
+
+Answer = Callable[[ImageSet, View], NDArray[np.float32]]  # logits (N, C) of a view of each image
 
 
 def evaluate(
@@ -36,6 +41,8 @@ def evaluate(
     data: SourceRef | None = None,
     out: str | Path | None = None,
     model: OwnNetwork | None = None,
+    views: str = NO_VIEWS,
+    views_below: float | None = None,
     console: Console | None = None,
 ) -> Evaluation:
     """Returns accuracy, loss and per-class scores of a run's checkpoint, or of a bundle.
@@ -44,8 +51,12 @@ def evaluate(
     unless named, last where there is no best. A bundle needs `data` and `out`, the folder that gets
     the result, and stays as it is. `split` is 'val' or 'test'. Images and a network that training was
     given in Python are given again, as `data` and `model`.
+
+    `views` (flip or flip_shift) judges once more the mean of what is answered to several views of each
+    image, or, with `views_below`, of those whose top probability is lower. It stands in `views` of the
+    result; everything else is of the images alone.
     """
-    console = console or Console("quiet")
+    console, choice = console or Console("quiet"), ViewChoice(views, views_below)
     if split not in SPLITS:
         raise RecipeError(unknown("split", split, SPLITS))
     if is_bundle(source):
@@ -56,13 +67,13 @@ def evaluate(
             )
         if Path(source).resolve() in (Path(out).resolve(), *Path(out).resolve().parents):
             raise RecipeError(f"--out {out} lies in the bundle, which never changes; choose another folder")
-        return _evaluate_bundle(Path(source), split, data, Path(out), console)
+        return _evaluate_bundle(Path(source), split, data, Path(out), choice, console)
     if out is not None:
         raise RecipeError(f"--out {out}: a run keeps its evaluation in its own folder; leave out --out")
     run = RunFolder.open(source)
     with run.lock(), console.recorded():
         console.keep_log(run.log_path)
-        return _evaluate_run(run, split, checkpoint, data, model, console)
+        return _evaluate_run(run, split, checkpoint, data, model, choice, console)
 
 
 def _evaluate_run(
@@ -71,6 +82,7 @@ def _evaluate_run(
     checkpoint: str | None,
     data: SourceRef | None,
     model: OwnNetwork | None,
+    choice: ViewChoice,
     console: Console,
 ) -> Evaluation:
     recipe = run.recipe()
@@ -83,29 +95,38 @@ def _evaluate_run(
     runtime.place(network)
     openings = run.count_test_opening() if split == "test" else int(run.data()["test_openings"])
     console.detail(f"judging checkpoint {name} on {len(image_set):,} images, device {runtime.device.type}")
+
+    def answer(images: ImageSet, view: View) -> NDArray[np.float32]:
+        batch_size = recipe.train.eval_batch_size
+        return predict_logits(network, images, batch_size=batch_size, device=runtime.device, view=view)
+
     with evaluation_memory_explained(recipe.train, runtime.device), runtime.applied():
-        logits = predict_logits(
-            network, image_set, batch_size=recipe.train.eval_batch_size, device=runtime.device
+        evaluation, arrays = judge(
+            answer,
+            image_set,
+            splits.class_names,
+            choice,
+            split=split,
+            checkpoint=name,
+            step=checkpoint_record(run, name)[0],
+            test_openings=openings,
         )
-    evaluation, arrays = judge(
-        logits,
-        image_set,
-        splits.class_names,
-        split=split,
-        checkpoint=name,
-        step=checkpoint_record(run, name)[0],
-        test_openings=openings,
-    )
     run.write_evaluation(evaluation, arrays)
+    several = evaluation.views
     console.log(
         f"{split} accuracy {evaluation.accuracy:.2%} (n = {evaluation.n:,}, checkpoint {name}, "
         f"test openings {openings})"
+        + (f"; {several.accuracy:.2%} with views {several.in_words()}" if several else "")
     )
     return evaluation
 
 
-def _evaluate_bundle(path: Path, split: str, data: SourceRef, out: Path, console: Console) -> Evaluation:
-    bundle, name = open_bundle(path), source_name(data)
+def _evaluate_bundle(
+    path: Path, split: str, data: SourceRef, out: Path, choice: ViewChoice, console: Console
+) -> Evaluation:
+    predictor, name = Predictor(open_bundle(path)), source_name(data)
+    bundle = predictor.bundle
+    predictor.check_views(choice)
     recorded = bundle.recipe["data"]
     # As the model sees them; the root of a list that training read is of another machine.
     own = {"image_size": bundle.input.image_size, "fit": bundle.input.fit, "root": None}
@@ -123,14 +144,17 @@ def _evaluate_bundle(path: Path, split: str, data: SourceRef, out: Path, console
             f"{name} holds images of {image_set.images.shape[1]} pixels, but {path} takes "
             f"{bundle.input.stored_size}; give the images in their full size"
         )
-    predictor, rows = Predictor(bundle), image_set.indices
-    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]  # not all in memory
-    probabilities = np.concatenate([predictor.probabilities(image_set.images[chunk]) for chunk in chunks])
-    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+
+    def answer(images: ImageSet, view: View) -> NDArray[np.float32]:
+        starts = range(0, len(images), _CHUNK)
+        chunks = [images.images[images.indices[start : start + _CHUNK]] for start in starts]
+        return logarithms(np.concatenate([predictor.probabilities(chunk, view=view) for chunk in chunks]))
+
     evaluation, arrays = judge(
-        logits,
+        answer,
         image_set,
         splits.class_names,
+        choice,
         split=split,
         checkpoint=bundle.checkpoint,
         step=None,
@@ -156,9 +180,10 @@ def choose_split(splits: Splits, split: str) -> ImageSet:
 
 
 def judge(
-    logits: NDArray[np.float32],
+    answer: Answer,
     image_set: ImageSet,
     class_names: tuple[str, ...],
+    choice: ViewChoice,
     **context: Any,
 ) -> tuple[Evaluation, dict[str, NDArray[Any]]]:
     """Returns the evaluation and the arrays that it can be computed again from, with some pictures:
@@ -166,10 +191,9 @@ def judge(
 
     `context` is the rest of the record: split, checkpoint, step, test_openings.
     """
-    labels = image_set.labels[image_set.indices]
+    logits, labels = answer(image_set, IMAGE), image_set.labels[image_set.indices]
     assert len(logits) == len(labels), (len(logits), len(labels))
-    scores = score(logits, labels, class_names)
-    evaluation = Evaluation(**context, **vars(scores))
+    evaluation = Evaluation(**context, **vars(score(logits, labels, class_names)))
     arrays: dict[str, NDArray[Any]] = {"logits": logits, "labels": labels}
     right = hits(logits, labels)
     middle = len(right) // 2
@@ -180,4 +204,24 @@ def judge(
     }.items():
         arrays[f"{kind}s"] = rows
         arrays[f"{kind}_images"] = image_set.images[image_set.indices[rows]]
-    return evaluation, arrays
+    if choice.name == NO_VIEWS:
+        return evaluation, arrays
+
+    def answer_rows(view: View, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        return answer(replace(image_set, indices=image_set.indices[rows]), view)
+
+    arrays["views_logits"], rows = choice.mean_logits(logits, answer_rows)
+    scores, share = score(arrays["views_logits"], labels, class_names), len(rows) / len(labels)
+    return replace(
+        evaluation,
+        views=ViewScores(
+            name=choice.name,
+            below=choice.below,
+            accuracy=scores.accuracy,
+            accuracy_interval=scores.accuracy_interval,
+            loss=scores.loss,
+            top5=scores.top5,
+            share=share,
+            passes_per_image=1 + share * (len(VIEWS[choice.name]) - 1),
+        ),
+    ), arrays

@@ -30,6 +30,7 @@ from pictorch.run_folder import RunFolder
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
 from pictorch.training.start import check_same_data
+from pictorch.views import NO_VIEWS, ViewChoice
 
 LICENCE = (
     "not stated: pictorch's own licence does not cover these weights; the person who trained them and "
@@ -46,18 +47,20 @@ def export(
     out: str | Path | None = None,
     data: SourceRef | None = None,
     model: OwnNetwork | None = None,
+    views: str = NO_VIEWS,
     console: Console | None = None,
 ) -> Bundle:
     """Writes the bundle of a run and returns it as read back.
 
     `checkpoint` is best, last or epoch-N (best where there is one); `out` a folder or a name ending
     in .zip (the run's own `bundle` folder); `data` where the images of the run lie now, `model` the
-    network, where training was given them in Python. Raises
+    network, where training was given them in Python; `views` names those of each image whose
+    logits the graph averages. Raises
     DataError for other images than the run's, GateError where ONNX and PyTorch disagree (and then
-    leaves no file), RecipeError for a network that ONNX has no form for, CheckpointError, ResourceError,
-    RunInUseError.
+    leaves no file), RecipeError for unknown views and a network that ONNX has no form for, CheckpointError,
+    ResourceError, RunInUseError.
     """
-    console = console or Console("quiet")
+    console, choice = console or Console("quiet"), ViewChoice(views)
     progress = console.line
     run_folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     target = Path(out) if out is not None else run_folder.bundle_path
@@ -67,7 +70,8 @@ def export(
         name = run_folder.choose_checkpoint(checkpoint)
         recipe = run_folder.recipe()
         splits = _splits_of(run_folder, recipe, data, progress)
-        network = ClassProbabilities(load_network(run_folder, name, own=model, progress=progress)).eval()
+        classifier = load_network(run_folder, name, own=model, progress=progress)
+        network = ClassProbabilities(classifier, choice.name).eval()
 
         progress(f"writing the graph of checkpoint {name} as ONNX, operator set {OPSET}")
         graph = onnx_bytes(network, splits.input)
@@ -78,7 +82,7 @@ def export(
         images = golden_images(splits.val if splits.val is not None else splits.train)
         # One thread, so that equal graphs give equal golden bytes on any number of CPUs.
         golden = golden_bytes(images, _open(graph, splits, threads=1).probabilities(images))
-        facts = _facts(run_folder, recipe, splits, name)
+        facts = _facts(run_folder, recipe, splits, name, choice.name)
         card = model_card(facts, golden_images=len(images), parity_images=parity.n)
         files = {MODEL: graph, GOLDEN: golden, CARD: card.encode()}
         Bundle(target, facts, files).replay(onnx_model)
@@ -100,16 +104,17 @@ def _open(graph: bytes, splits: Splits, threads: int | None) -> OnnxModel:
     )  # fmt: skip
 
 
-def _facts(run: RunFolder, recipe: Recipe, splits: Splits, checkpoint: str) -> BundleFacts:
+def _facts(run: RunFolder, recipe: Recipe, splits: Splits, checkpoint: str, views: str) -> BundleFacts:
     return BundleFacts(
         class_names=splits.class_names,
         input=splits.input,
         recipe=_portable(recipe),
         data_fingerprint=splits.fingerprint,
         checkpoint=checkpoint,
-        metrics=_metrics(run, checkpoint),
+        metrics=_metrics(run, checkpoint, views),
         licence=LICENCE,
         opset=OPSET,
+        views=views,
     )
 
 
@@ -133,14 +138,14 @@ def _portable(recipe: Recipe) -> dict[str, Any]:
     return record
 
 
-def _metrics(run: RunFolder, checkpoint: str) -> dict[str, Any]:
-    """Returns the test openings and the scores of these very weights: those that training validated
-    with, and the fuller ones of `evaluate` for the splits that it was asked for.
+def _metrics(run: RunFolder, checkpoint: str, views: str) -> dict[str, Any]:
+    """Returns the test openings and the scores of these very weights with these views: without any, those
+    that training validated with, and the fuller ones of `evaluate` for the splits that it was asked for.
     """
     data = run.data()
     step, trained = checkpoint_record(run, checkpoint)
     metrics: dict[str, Any] = {"test_openings": data["test_openings"]}
-    if trained.get("val_accuracy") is not None:
+    if views == NO_VIEWS and trained.get("val_accuracy") is not None:
         n = data["counts"]["val"]
         interval = wilson_interval(round(trained["val_accuracy"] * n), n)
         metrics["val"] = {
@@ -153,5 +158,10 @@ def _metrics(run: RunFolder, checkpoint: str) -> dict[str, Any]:
         evaluation = run.evaluation(split)
         if evaluation is not None and (evaluation.checkpoint, evaluation.step) == (checkpoint, step):
             record = evaluation.to_json()
-            metrics[split] = {key: record[key] for key in _SCORES}
+            if views != NO_VIEWS:
+                several = record.get("views", {})
+                is_of_graph = (several.get("name"), several.get("below")) == (views, None)
+                record = {"n": evaluation.n, **several} if is_of_graph else {}
+            if record:
+                metrics[split] = {key: record[key] for key in _SCORES}
     return metrics

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pictorch.bundle import BundleFacts
+from pictorch.views import NO_VIEWS, VIEWS
 
 _MOST_CLASSES = 100
 _FITTED = {"crop": "shrinks and centre-crops", "pad": "shrinks and pads", "stretch": "stretches"}
@@ -91,4 +92,13 @@ def _input(facts: BundleFacts) -> str:
         f"Images of any size: pictorch {_FITTED[facts.input.fit]} them to {stored} x {stored} pixels"
         f"{enlarged}. The graph itself takes `images`, uint8 (N, {stored}, {stored}, 3), RGB, and gives "
         f"`probabilities`, float32 (N, {len(facts.class_names)}); normalisation and softmax are inside."
+        + _views(facts.views)
     )
+
+
+def _views(name: str) -> str:
+    if name == NO_VIEWS:
+        return ""
+    moved = any(view.dx or view.dy for view in VIEWS[name])
+    shown = "the image, its mirror" + (" and both moved by a pixel" if moved else "")
+    return f" It averages the logits of {len(VIEWS[name])} views (`{name}`: {shown})."

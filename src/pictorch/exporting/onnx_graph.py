@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from pictorch.bundle.onnx_model import INPUT_NAME, OUTPUT_NAME
 from pictorch.errors import RecipeError
 from pictorch.images import InputSpec
+from pictorch.networks.views import logits_of_views
 from pictorch.plugins import in_short
+from pictorch.views import NO_VIEWS, VIEWS
 
 OPSET = 20
 
@@ -23,16 +25,16 @@ _EXAMPLE_BATCH = 2  # torch.export takes a batch of one for a constant
 
 
 class ClassProbabilities(nn.Module):
-    """A classifier with softmax behind it."""
+    """A classifier with softmax behind it, before which the logits of several views can be averaged."""
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: nn.Module, views: str = NO_VIEWS) -> None:
         super().__init__()
         self.classifier = classifier
+        self.views = VIEWS[views]
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns probabilities (N, num_classes) for uint8 images (N, H, W, 3)."""
-        logits: Tensor = self.classifier(images)
-        return torch.softmax(logits, dim=1)
+        return torch.softmax(logits_of_views(self.classifier, images, self.views), dim=1)
 
 
 def onnx_bytes(network: ClassProbabilities, spec: InputSpec) -> bytes:

@@ -9,6 +9,7 @@ from pictorch.reporting.bars import scale
 from pictorch.reporting.pictures import render_telling
 from pictorch.reporting.records import PARTS, Records
 from pictorch.run_folder import ClassScore, Evaluation
+from pictorch.views import ViewScores
 
 MOST_CLASSES = 6
 
@@ -62,9 +63,19 @@ def _figure(records: Records) -> Markup:
             _big(name, one.accuracy, f"{interval}, n = {one.n:,}", main=place == 0),
             scale(name, one.accuracy, one.accuracy_interval, baseline=baseline),
         ]
+        if one.views:
+            parts.append(element("p", _with_views(one.views), class_="measured"))
         if place == 0:
             parts.append(element("p", _measured(records, one), class_="measured"))
     return element("div", *parts)
+
+
+def _with_views(scores: ViewScores) -> str:
+    interval = formats.percent_range(*scores.accuracy_interval)
+    return (
+        f"{formats.percent(scores.accuracy)} (95 % interval {interval}) of the same images with the "
+        f"answers to several views averaged: {scores.in_words()}."
+    )
 
 
 def _big(name: str, fraction: float, note: str, *, main: bool = True) -> Markup:

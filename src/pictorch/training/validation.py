@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 from pictorch.datasets.batches import evaluation_batches
 from pictorch.datasets.splits import ImageSet
 from pictorch.networks import Classifier
+from pictorch.networks.views import tensor_view
+from pictorch.views import IMAGE, View
 
 
 def predict_logits(
-    classifier: Classifier, image_set: ImageSet, *, batch_size: int, device: torch.device
+    classifier: Classifier,
+    image_set: ImageSet,
+    *,
+    batch_size: int,
+    device: torch.device,
+    view: View = IMAGE,
 ) -> NDArray[np.float32]:
-    """Returns logits float32 (len(image_set), num_classes) in the order of the set.
+    """Returns logits float32 (len(image_set), num_classes) in the order of the set, of a view of each image.
 
     The classifier is used as it lies on the device, in evaluation mode and without autocast, so
     that the numbers are those that the exported float32 graph gives.
@@ -27,7 +34,7 @@ def predict_logits(
     start = 0
     with torch.inference_mode(), _exact(device):
         for images, _ in evaluation_batches(image_set, batch_size, device):
-            logits[start : start + len(images)] = classifier(images).float().cpu().numpy()
+            logits[start : start + len(images)] = classifier(tensor_view(images, view)).float().cpu().numpy()
             start += len(images)
     classifier.train(was_training)
     return logits
