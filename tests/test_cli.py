@@ -24,6 +24,7 @@ from pictorch.cli.output import print_evaluation, print_table
 from pictorch.cli.parser import build_parser
 from pictorch.predictor import Prediction
 from pictorch.run_folder import ClassScore, Evaluation
+from pictorch.views import ViewScores
 
 GENERAL_FLAGS = {"help", "json", "quiet", "verbose", "debug"}
 
@@ -72,7 +73,7 @@ def test_help_lists_every_verb_once_in_the_order_of_the_work(capsys: pytest.Capt
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     lines = capsys.readouterr().out.splitlines()
-    listed = [line[2:14].strip() for line in lines if line.startswith("  ") and line[2] != "-"]
+    listed = [line[2:16].strip() for line in lines if line.startswith("  ") and line[2] != "-"]
     assert sorted(listed) == sorted(verbs())
     assert listed.index("train") < listed.index("evaluate") < listed.index("export")
     assert max(map(len, lines)) <= 80
@@ -249,6 +250,15 @@ def test_control_characters_of_class_names_are_shown(
     assert said.count(r"a\x1b[2Jb") == 2
     assert "\x1b" not in said
     assert r"x\n.png: " in said
+
+
+def test_views_are_told_below_the_images_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    views = ViewScores("flip_shift", 0.9, 0.75, (0.7, 0.8), 0.5, None, 0.25, 2.25)
+    print_evaluation(Evaluation("val", 4, 0.5, (0.2, 1.0), 0.1, None, (), {}, (), "best", 1, 0, views))
+    alone, several = capsys.readouterr().out.splitlines()[:2]
+    assert "50.00%" in alone
+    assert several.startswith("with views 75.00%  (95 % interval 70.00% to 80.00%)")
+    assert "flip_shift for the 25.0% of images below 0.9, 2.25 passes an image" in several
 
 
 def test_brackets_and_colons_in_names_are_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pictorch.benchmarking.ladder import bench_ladder as bench_ladder
     from pictorch.benchmarking.profiling import profile as profile
+    from pictorch.benchmarking.speedrun import bench_speedrun as bench_speedrun
     from pictorch.benchmarking.zoo import bench_zoo as bench_zoo
     from pictorch.datasets.check import data_check as data_check
     from pictorch.datasets.show import data_show as data_show
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bench_ladder": "pictorch.benchmarking.ladder",
+    "bench_speedrun": "pictorch.benchmarking.speedrun",
     "bench_zoo": "pictorch.benchmarking.zoo",
     "convert": "pictorch.training.convert",
     "data_check": "pictorch.datasets.check",

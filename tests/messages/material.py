@@ -45,6 +45,12 @@ def zoo(name: str = "zoo") -> Path:
     return _copied("zoo", name)
 
 
+def speedrun(name: str = "speedrun") -> Path:
+    """Copies the folder of `bench speedrun small.yaml` in which that run is already trained and judged."""
+    recipe()
+    return _copied("speedrun", name)
+
+
 def bundle(name: str = "bundle") -> Path:
     """Copies a bundle of the three classes."""
     return _copied(name if name.endswith(".zip") else "bundle", name)
@@ -82,6 +88,11 @@ def _made(kind: str) -> Path:
         export(trained)
         settings = {"models": ["simple_net"], "recipe": str(HOME / "small.yaml"), "epochs": 2, "seeds": 1}
         write_plan(path, "zoo", {**settings, "data": None, "device": None, "set": None})
+        return path
+    if kind == "speedrun":
+        evaluate(shutil.copytree(_made("run"), path / "seed-0"), split="test", views="flip_shift")
+        settings = {"recipe": "small.yaml", "target": 0.9, "seeds": 1}
+        write_plan(path, "speedrun", {**settings, "data": None, "device": None, "set": None})
         return path
     if kind == "cifar":
         return MadeCifar(10).write_batches(HOME / "made").rename(path)

@@ -37,11 +37,12 @@ def settled(
     *,
     may_change: Collection[str],
     out: str | Path | None,
+    places: Collection[str] = (),
 ) -> dict[str, Any]:
     """Returns the settings: what is given, else what the plan has, else the default.
 
     Raises RecipeError where a number is below 1, or something is given that differs from the plan and is
-    not in `may_change`.
+    not in `may_change`. `places` are arguments that have no flag.
     """
     settings = {**defaults, **plan, **{key: value for key, value in given.items() if value is not None}}
     for key in ("seeds", "steps", "epochs"):
@@ -49,9 +50,10 @@ def settled(
             raise RecipeError(f"--{key} {settings[key]} leaves nothing to measure; give at least 1")
     for key in plan:
         if settings[key] != plan[key] and key not in may_change:
+            name = key.upper() if key in places else f"--{key}"
             raise RecipeError(
-                f"--{key} {plain(settings[key])}: {out} was begun with {plain(plan[key])}; "
-                f"leave out --{key}, or choose another --out"
+                f"{name} {plain(settings[key])}: {out} was begun with {plain(plan[key])}; "
+                f"leave out {name}, or choose another --out"
             )
     return settings
 
@@ -76,9 +78,12 @@ def changes_of(overrides: Overrides) -> list[str] | None:
     return [pair if isinstance(pair, str) else f"{pair[0]}={plain(pair[1])}" for pair in pairs] or None
 
 
-def command(kind: str, settings: Mapping[str, Any]) -> str:
-    """Returns the command that measures the same elsewhere; of a path of images it has the last part."""
-    words = ["pictorch", "bench", kind]
+def command(kind: str, settings: Mapping[str, Any], *places: str) -> str:
+    """Returns the command that measures the same elsewhere; of a path of images it has the last part.
+
+    `places` are its arguments that have no flag.
+    """
+    words = ["pictorch", "bench", kind, *places]
     for key, value in settings.items():
         values = (value or []) if key == "set" else [",".join(value) if isinstance(value, list) else value]
         for one in values:

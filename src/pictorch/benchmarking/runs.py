@@ -33,7 +33,23 @@ class Failure(NamedTuple):
 
 
 def finish_run(folder: Path, words: Sequence[str], console: Console) -> Failure | None:
-    """Does what of a run is not done yet; returns why it cannot be done, None where all of it is.
+    """Does what of a run is not done yet; returns why it cannot be done, None where all of it is."""
+    failure = train_run(folder, words, console)
+    if failure is not None:
+        return failure
+    run = RunFolder(folder)
+    try:
+        if run.evaluation("test") is None:
+            evaluate(folder, split="test", console=console)
+        if not durable.exists(run.bundle_path):
+            export(run, console=console)
+    except UserError as error:
+        return Failure(str(error), error.exit_code)
+    return None
+
+
+def train_run(folder: Path, words: Sequence[str], console: Console) -> Failure | None:
+    """Trains what of a run is not trained yet; returns why it cannot be done, None where all of it is.
 
     `words` follow `pictorch train` where there is no run yet. Training has a process of its own, so that
     its peak memory is its own, and a process that the system ends takes no other with it.
@@ -46,16 +62,9 @@ def finish_run(folder: Path, words: Sequence[str], console: Console) -> Failure 
     failure = None if is_done else _train(words, console)
     if failure is not None:
         return failure
-    run = RunFolder(folder)
-    if run.facts()["finished_epoch"] is None:
-        return Failure(f"stopped by {run.facts()['stopped_by']} before its end", 0)
-    try:
-        if run.evaluation("test") is None:
-            evaluate(folder, split="test", console=console)
-        if not durable.exists(run.bundle_path):
-            export(run, console=console)
-    except UserError as error:
-        return Failure(str(error), error.exit_code)
+    facts = RunFolder(folder).facts()
+    if facts["finished_epoch"] is None:
+        return Failure(f"stopped by {facts['stopped_by']} before its end", 0)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The commands that compare on this machine: bench zoo and bench ladder."""
+"""The commands that compare on this machine: bench zoo, bench ladder and bench speedrun."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pictorch.cli.parser import AddVerb
 
 
 def add(verb: AddVerb) -> None:
-    """Adds bench zoo and bench ladder."""
+    """Adds bench zoo, bench ladder and bench speedrun."""
     zoo = verb("bench zoo", _zoo, "train networks and compare accuracy, size and speed")
     zoo.add_argument("--models", metavar="NAME,NAME", help="networks (default: the four small ones)")
     zoo.add_argument("--recipe", metavar="RECIPE", help="train all by this one (default: each by its own)")
@@ -24,6 +24,16 @@ def add(verb: AddVerb) -> None:
         "--epochs", type=int, metavar="N", help="passes over the images (default: the recipe's)"
     )
     _add_shared(ladder)
+
+    speedrun = verb("bench speedrun", _speedrun, "seconds to an accuracy, from a cold start")
+    speedrun.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="what is trained (default: the fast one for the target)"
+    )
+    speedrun.add_argument(
+        "--target", type=float, metavar="SHARE", help="test accuracy to reach (default: 0.94)"
+    )
+    speedrun.add_argument("--seeds", type=int, metavar="N", help="trainings (default: 3)")
+    _add_shared(speedrun)
 
 
 def _add_shared(command: argparse.ArgumentParser) -> None:
@@ -85,6 +95,30 @@ def _ladder(args: argparse.Namespace) -> None:
     _print_remarks(found.remarks)
     print(f"tables and every value: {found.out}/ladder.md, ladder.csv, ladder.json")
     return None
+
+
+def _speedrun(args: argparse.Namespace) -> None:
+    from pictorch.benchmarking.speedrun import bench_speedrun
+
+    found = bench_speedrun(
+        args.recipe,
+        target=args.target,
+        seeds=args.seeds,
+        data=args.data,
+        device=args.device,
+        set=args.set,
+        out=args.out,
+        console=console_of(args),
+    )
+    args.exit_code = found.exit_code
+    if args.json:
+        return print_json(found.to_json())
+    _print_rows([row.shown() for row in found.rows])
+    print()
+    _print_rows(found.summary.shown())
+    _print_remarks(found.remarks)
+    print(f"tables and every value: {found.out}/speedrun.md, speedrun.csv, speedrun.json")
+    return print_next({f"runs {found.out}": "the runs behind it"})
 
 
 def _print_rows(rows: Sequence[dict[str, str]]) -> None:

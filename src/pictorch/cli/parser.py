@@ -92,7 +92,7 @@ def _overview(verbs: dict[str, argparse.ArgumentParser]) -> str:
     """Returns what pictorch is, its commands under the headings of the work, and where to begin."""
     parts = ["Trains, judges and ships image classifiers. Begin with: pictorch demo"]
     for heading, names in _WORK.items():
-        lines = [f"  {name:<12} {verbs[name].description}" for name in names if name in verbs]
+        lines = [f"  {name:<14} {verbs[name].description}" for name in names if name in verbs]
         parts += ["\n".join([f"{heading}:", *lines])] if lines else []
     return "\n\n".join(parts)
 
@@ -106,7 +106,7 @@ _WORK = {
     "train": ("demo", "recipes", "models", "train", "convert", "runs"),
     "judge": ("evaluate", "report"),
     "ship": ("export", "verify", "predict"),
-    "this machine": ("doctor", "profile", "bench zoo", "bench ladder"),
+    "this machine": ("doctor", "profile", "bench zoo", "bench ladder", "bench speedrun"),
 }
 
 
