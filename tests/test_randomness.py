@@ -47,6 +47,8 @@ def test_purposes_keep_their_numbers() -> None:
         "POLICY": 12,
         "ERASING": 13,
         "MIXING": 14,
+        "WHITENING": 15,
+        "BLOCKS": 16,
     }
 
 

@@ -16,7 +16,7 @@ from pictorch.datasets.sources import SOURCES, locate_source
 from pictorch.errors import UserError
 from pictorch.formats import plain
 from pictorch.places import cache_folder, data_folders
-from pictorch.recipe import SECTIONS, TrainSection, default_of
+from pictorch.recipe import SECTIONS, DataSection, TrainSection, default_of
 from pictorch.recipe.files import recipe_header
 
 _LEAST_DISK_BYTES = 1_000_000_000  # a run of cifar10-cnn takes 76 MB, its decoded images 184 MB
@@ -113,10 +113,11 @@ def _asked_of_torch() -> tuple[list[Facts], dict[str, Facts], list[str]]:
         warnings.simplefilter("always")
         try:
             from pictorch.training.environment import describe_devices
-            from pictorch.training.runtime import Choice, resolve_runtime
+            from pictorch.training.runtime import Choice, resolve_order, resolve_runtime
         except (ImportError, OSError) as error:  # a library of its own that torch does not find
             return [], {}, [f"torch is installed but cannot be loaded: {str(error).splitlines()[0]}"]
         choices = resolve_runtime(TrainSection(epochs=1)).choices
+        choices["data.order"] = resolve_order(DataSection(source="digits"))
         devices = describe_devices()
     for path, rule in _auto_fields():
         if path not in choices:

@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     ERASING = 13
     MIXING = 14
     WHITENING = 15
+    BLOCKS = 16
 
 
 def philox(counter: tuple[UintArray, ...], key: tuple[int, int]) -> tuple[UintArray, ...]:

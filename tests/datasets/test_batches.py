@@ -1,5 +1,9 @@
 """Batches as a function of seed, epoch, step, rank and world, and what is counted from the images."""
 
+import functools
+import threading
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pictorch.datasets import ImageSet
+from pictorch.datasets import batches as batches_module
 from pictorch.datasets.augment import augment, draw
 from pictorch.datasets.batches import TrainingBatches, channel_statistics, evaluation_batches
+from pictorch.datasets.mapped import map_array
 from pictorch.datasets.mixing import draw_mix, mixed
+from pictorch.datasets.order import block_order
 from pictorch.errors import RecipeError
 from pictorch.recipe import AugmentSection
 
@@ -42,7 +49,12 @@ def image_set(count: int = 23, side: int = 6, held_out: int = 4) -> ImageSet:
 
 
 def batches(
-    chosen: ImageSet, section: AugmentSection = PLAIN, *, seed: int = 0, batch_size: int = 8
+    chosen: ImageSet,
+    section: AugmentSection = PLAIN,
+    *,
+    seed: int = 0,
+    batch_size: int = 8,
+    order: str = "random",
 ) -> TrainingBatches:
     return TrainingBatches(
         chosen,
@@ -52,7 +64,22 @@ def batches(
         num_classes=1000 + len(chosen.labels),
         mean_color=MEAN_COLOR,
         device=CPU,
+        order=order,
     )
+
+
+def mapped_set(folder: Path, count: int = 60, side: int = 160) -> ImageSet:
+    """Returns a set of images in a map, large enough to be read ahead; 28 of them are a block."""
+    random = np.random.default_rng(0)
+    images = np.empty((count + 5, side, side, 3), np.uint8)
+    images[:] = random.integers(0, 256, (count + 5, 1, 1, 3), np.uint8)
+    np.save(folder / "images.npy", images)
+    rows = np.sort(random.permutation(count + 5)[:count])
+    return ImageSet(map_array(folder / "images.npy"), 1000 + np.arange(count + 5), rows)
+
+
+def prefetching_threads() -> int:
+    return sum(thread.name.startswith("pictorch-prefetch") for thread in threading.enumerate())
 
 
 def epoch_labels(made: TrainingBatches, epoch: int) -> list[int]:
@@ -135,6 +162,67 @@ def test_the_ranks_together_have_the_batch_of_one_process(
     for rank in range(world):
         part = batches(chosen, section, batch_size=batch_size).batch(1, step, rank, world)
         assert equal(part, (images[rank::world], labels[rank::world]))
+
+
+@pytest.mark.parametrize(
+    ("section", "world"),
+    [(FULL, 1), (FULL, 2), (FULL, 4), pytest.param(MIXED, 4, marks=pytest.mark.slow)],
+)
+def test_ranks_that_prefetch_in_block_order_have_the_batch_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: AugmentSection, world: int
+) -> None:
+    chosen = mapped_set(tmp_path)
+    sizes = {"block_bytes": 3 * chosen.images[0].nbytes, "window_bytes": 12 * chosen.images[0].nbytes}
+    monkeypatch.setattr(batches_module, "block_order", functools.partial(block_order, **sizes))
+    whole = batches(chosen, section, batch_size=8, order="blocks")
+    ranks = [batches(chosen, section, batch_size=8, order="blocks") for _ in range(world)]
+    with ExitStack() as stack:
+        for one in ranks:
+            stack.enter_context(one.prefetched())
+        for epoch in (0, 1):
+            for step in range(whole.steps_per_epoch):
+                images, labels = whole.batch(epoch, step)
+                for rank, one in enumerate(ranks):
+                    found = one.batch(epoch, step, rank, world)
+                    assert equal(found, (images[rank::world], labels[rank::world]))
+        assert prefetching_threads() == world
+    assert prefetching_threads() == 0
+
+
+def test_block_order_takes_every_image_once_and_another_order_than_random(tmp_path: Path) -> None:
+    chosen = mapped_set(tmp_path)
+    orders = []
+    for order in ("random", "blocks"):
+        made = batches(chosen, batch_size=10, order=order)
+        orders += [epoch_labels(made, epoch) for epoch in (0, 1)]
+    assert all(sorted(order) == (1000 + chosen.indices).tolist() for order in orders)
+    # All blocks fit into one window, so images are shuffled as at random.
+    assert orders[2:] == orders[:2]
+    large = ImageSet(np.zeros((5000, 200, 200, 3), np.uint8), np.arange(5000), np.arange(5000))
+    assert not torch.equal(batches(large, order="blocks").batch(0, 0)[1], batches(large).batch(0, 0)[1])
+
+
+def test_what_is_prefetched_is_what_is_asked_for_anywhere(tmp_path: Path) -> None:
+    chosen = mapped_set(tmp_path)
+    plain, made = batches(chosen, FULL), batches(chosen, FULL)
+    with made.prefetched():
+        kept = []
+        for place in ((0, 0), (0, 1), (2, 6), (0, 3), (0, 2), (1, 0), (1, 1), (0, 1)):
+            kept.append((place, made.batch(*place)))
+    kept.append(((1, 4), made.batch(1, 4)))
+    for place, found in kept:  # none was overwritten by a later one
+        assert equal(found, plain.batch(*place))
+
+
+def test_small_images_and_images_in_memory_are_cut_without_a_thread(tmp_path: Path) -> None:
+    np.save(tmp_path / "small.npy", image_set().images)
+    small = ImageSet(map_array(tmp_path / "small.npy"), image_set().labels, image_set().indices)
+    in_memory = ImageSet(np.zeros((9, 160, 160, 3), np.uint8), np.arange(9), np.arange(9))
+    for chosen, order, count in ((small, "random", 0), (in_memory, "blocks", 0), (small, "blocks", 1)):
+        made = batches(chosen, order=order)
+        with made.prefetched():
+            made.batch(0, 0)
+            assert prefetching_threads() == count
 
 
 def mixed_batches(batch_size: int = 8) -> TrainingBatches:

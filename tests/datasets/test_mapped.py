@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pictorch.datasets.contents import Pixels
-from pictorch.datasets.mapped import map_array, read_ahead
+from pictorch.datasets.mapped import has_large_rows, is_mapped, map_array, read_ahead
 
 
 def test_it_may_be_larger_than_memory_and_swap(tmp_path: Path) -> None:
@@ -80,3 +80,33 @@ def test_an_array_in_memory_and_one_of_small_rows_are_left_alone(tmp_path: Path)
     read_ahead(np.zeros((2, 256, 256, 3), np.uint8), np.array([0, 1]))
     np.save(tmp_path / "a.npy", np.zeros((4, 32, 32, 3), np.uint8))
     read_ahead(map_array(tmp_path / "a.npy"), np.array([0, 3]))
+
+
+def test_what_is_a_map_and_what_has_large_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 160, 160, 3), np.uint8))
+    images = map_array(tmp_path / "a.npy")
+    assert is_mapped(images)
+    assert is_mapped(images[1:3])
+    assert has_large_rows(images)
+    assert not has_large_rows(images[:, :32, :32].copy())
+    assert not is_mapped(images.copy())
+
+
+def test_neighbours_are_asked_for_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Map(mmap.mmap):
+        def madvise(self, option: int, start: int = 0, length: int = 0) -> None:
+            assert (option, start % mmap.PAGESIZE) == (mmap.MADV_WILLNEED, 0)
+            asked.append((start, start + length))
+
+    np.save(tmp_path / "a.npy", np.zeros((40, 128, 128, 3), np.uint8))
+    monkeypatch.setattr(mmap, "mmap", Map)
+    images = map_array(tmp_path / "a.npy")
+    read_ahead(images, np.array([7, 8, 9, 2, 20, 21, 5, 4]))
+    head, row = 128, 128 * 128 * 3  # 48 KB: one alone is too small
+    for (start, stop), (first, end) in zip(asked, [(7, 10), (20, 22)], strict=True):
+        assert head + first * row - mmap.PAGESIZE < start <= head + first * row
+        assert stop == head + end * row
+    read_ahead(images, np.array([], np.int64))
+    assert len(asked) == 2

@@ -1,15 +1,18 @@
 """How each `auto` is resolved and explained, and what a process is set to."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pictorch.datasets.mapped import map_array
 from pictorch.errors import RecipeError
-from pictorch.recipe import TrainSection
+from pictorch.recipe import DataSection, TrainSection
 from pictorch.training import runtime as runtime_module
-from pictorch.training.runtime import Runtime, resolve_runtime
+from pictorch.training.runtime import Runtime, recorded_order, resolve_order, resolve_runtime
 
 Machine = Callable[..., None]
 
@@ -163,3 +166,35 @@ def test_a_run_from_another_machine_takes_what_there_is(machine: Machine) -> Non
     section = TrainSection(epochs=1, device="cuda")
     choice = resolve_runtime(section, any_device=True).choices["train.device"]
     assert (choice.value, choice.reason) == ("cpu", "the recipe's cuda is not here")
+
+
+@pytest.mark.parametrize(
+    ("memory_bytes", "asked", "expected"),
+    [
+        (95_999, "auto", "blocks"),
+        (96_000, "auto", "random"),
+        (None, "auto", "random"),
+        (95_999, "random", "random"),
+        (10**12, "blocks", "blocks"),
+    ],
+)
+def test_the_order_of_a_map_depends_on_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_bytes: int | None, asked: Any, expected: str
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((15, 40, 40, 3), np.uint8))
+    monkeypatch.setattr(runtime_module, "memory_bytes", lambda: (memory_bytes, None))
+    data = DataSection(source="digits", order=asked)
+    choice = resolve_order(data, map_array(tmp_path / "a.npy")[5:])
+    assert choice.value == expected
+    automatic = "auto: blocks for a memory map of more than 50% of the memory that may be used"
+    assert choice.reason == (automatic if asked == "auto" else "set in the recipe")
+    assert recorded_order({"auto": {"data.order": choice.to_json()}}) == choice
+    in_memory = resolve_order(data, np.zeros((10, 40, 40, 3), np.uint8)).value
+    assert in_memory == ("random" if asked == "auto" else asked)
+
+
+def test_doctor_tells_from_where_on_it_is_block_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_module, "memory_bytes", lambda: (25_000_000_000, None))
+    found = resolve_order(DataSection(source="digits")).value
+    assert found == "random; blocks for a memory map of more than 12.5 GB"
+    assert recorded_order({}).value == "random"

@@ -1,7 +1,9 @@
 """Batches cut whole from the uint8 store: a batch is a function of (seed, epoch, step, rank, world)."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,22 +11,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pictorch.datasets.augment import Draws, augment, check_fits, draw
-from pictorch.datasets.mapped import read_ahead
+from pictorch.datasets.mapped import has_large_rows, is_mapped, read_ahead
 from pictorch.datasets.mixing import draw_mix, mixed, mixes
+from pictorch.datasets.order import EpochOrder, block_order, random_order
+from pictorch.datasets.prefetch import Prefetcher
 from pictorch.datasets.splits import ImageSet
-from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import AugmentSection
 
 _RESIDENT_SHARE = 0.4
+_PREFETCHED = 2  # batches, beside the one that a step has
+_ASKED_AHEAD = 2  # batches of blocks that a batch asks the disk for, until a whole window is asked for
 _COUNTED_BYTES = 3_000_000  # at once, for channel_statistics; counting takes several times as much memory
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _EpochPlan:
     epoch: int
-    rows: Tensor  # int64: the store's rows in the order of the epoch
+    order: EpochOrder
+    rows: Tensor  # int64, those of the order, where the store is
     labels: Tensor  # int64, in the same order
     draws: Draws
+    asked: int = 0  # of the order's `reading`
+
+
+class _Place(NamedTuple):
+    """A batch, or what a process gets of it."""
+
+    plan: _EpochPlan
+    step: int
+    rank: int
+    world: int
 
 
 class TrainingBatches:
@@ -32,7 +48,8 @@ class TrainingBatches:
 
     The order and what is drawn for the images of a whole epoch are computed at once when its first batch
     is asked for. The images stay in the store: in memory or its map, or on the device where they fit.
-    What does not fill a last batch is left out of the epoch.
+    `order` is that of the epochs, 'random' or 'blocks' (`datasets.order`). What does not fill a last batch
+    is left out of the epoch.
     """
 
     def __init__(
@@ -45,6 +62,7 @@ class TrainingBatches:
         num_classes: int,
         mean_color: NDArray[np.uint8],
         device: torch.device,
+        order: str = "random",
     ) -> None:
         assert len(image_set) > 0, "divide leaves an image of every class for training"
         self.batch_size = min(batch_size, len(image_set))
@@ -55,7 +73,27 @@ class TrainingBatches:
         self._num_classes = num_classes
         self._mean_color = torch.from_numpy(mean_color).to(device)
         self._store = _resident(image_set.images, device)
+        self._order = order
+        images = image_set.images
+        self._waits_for_disk = is_mapped(images) and (order == "blocks" or has_large_rows(images))
         self._plan: _EpochPlan | None = None
+        self._prefetcher: Prefetcher[_Place, Tensor] | None = None
+
+    @contextmanager
+    def prefetched(self) -> Iterator[None]:
+        """Cuts the next batches of the epoch in a thread while its context lasts, where that pays.
+
+        It does where the cutting waits: for the disk, which is where a map has large rows or block order, or
+        for the way to a GPU that has no room for the store.
+        """
+        if self._store.device.type != "cpu" or not (self._waits_for_disk or self._device.type == "cuda"):
+            yield
+            return
+        try:
+            with Prefetcher(self._cut) as self._prefetcher:
+                yield
+        finally:
+            self._prefetcher = None
 
     def batch(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         """Returns images uint8 (n, H, W, 3) and labels int64 (n,) on the device.
@@ -72,20 +110,45 @@ class TrainingBatches:
 
     def _part(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         plan = self._plan_for(epoch)
-        start = step * self.batch_size
-        cut = slice(start + rank, start + self.batch_size, world)
-        images = self._cut(plan.rows, cut).to(self._device, non_blocking=True)
+        places = [
+            _Place(plan, later, rank, world)
+            for later in range(step, min(step + 1 + _PREFETCHED, self.steps_per_epoch))
+        ]
+        if self._prefetcher is None:
+            images = self._cut(places[0])
+        else:
+            images = self._prefetcher.result(places[0], places[1:])
+        cut = self._slice_of(places[0])
         draws = plan.draws.rows(cut.start, cut.stop, cut.step)
+        images = images.to(self._device, non_blocking=True)
         return augment(images, draws, self._section, self._mean_color), plan.labels[cut]
 
-    def _cut(self, rows: Tensor, cut: slice) -> Tensor:
-        """Returns the images of a part of the epoch's order, where the store is."""
+    def _slice_of(self, place: _Place) -> slice:
+        start = place.step * self.batch_size
+        return slice(start + place.rank, start + self.batch_size, place.world)
+
+    def _cut(self, place: _Place) -> Tensor:
+        """Returns the images of a place, where the store is; in memory that torch uses again and again."""
+        cut = self._slice_of(place)
         if self._store.device.type != "cpu":
-            return self._store.index_select(0, rows[cut])
-        images = self._image_set.images
-        read_ahead(images, rows[cut.start : cut.stop + self.batch_size : cut.step].numpy())
-        # Not by index_select, whose threads wait for each other longer than one of them copies.
-        return torch.from_numpy(np.take(images, rows[cut].numpy(), axis=0))
+            return self._store.index_select(0, place.plan.rows[cut])
+        if self._waits_for_disk:
+            self._read_ahead(place.plan, cut)
+        rows = place.plan.order.rows[cut]
+        shape = (len(rows), *self._store.shape[1:])
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        # Not by index_select, whose threads wait for each other longer than one of them copies. All rows
+        # are there, so none is clipped; other modes copy twice.
+        np.take(self._image_set.images, rows, axis=0, out=images.numpy(), mode="clip")
+        return images
+
+    def _read_ahead(self, plan: _EpochPlan, cut: slice) -> None:
+        order = plan.order
+        if order.reading is not None:
+            begin = max(plan.asked, cut.start)
+            plan.asked = min(cut.start + order.window, begin + _ASKED_AHEAD * self.batch_size)
+            read_ahead(self._image_set.images, order.reading[begin : plan.asked])
+        read_ahead(self._image_set.images, order.rows[cut.start : cut.stop + self.batch_size : cut.step])
 
     def examples(
         self, positions: NDArray[np.int64]
@@ -99,14 +162,22 @@ class TrainingBatches:
 
     def _plan_for(self, epoch: int) -> _EpochPlan:
         if self._plan is None or self._plan.epoch != epoch:
-            order = permutation(self._seed, Purpose.ORDER, len(self._image_set), epoch)
-            rows = self._image_set.indices[order]
+            order = self._order_of(epoch)
+            rows = order.rows
             draws = draw(
                 self._section, self._side, seed=self._seed, epoch=epoch, samples=rows, device=self._device
             )
             labels = torch.from_numpy(self._image_set.labels[rows]).to(self._device)
-            self._plan = _EpochPlan(epoch, torch.from_numpy(rows).to(self._store.device), labels, draws)
+            self._plan = _EpochPlan(
+                epoch, order, torch.from_numpy(rows).to(self._store.device), labels, draws
+            )
         return self._plan
+
+    def _order_of(self, epoch: int) -> EpochOrder:
+        rows = self._image_set.indices
+        if self._order == "random":
+            return random_order(rows, seed=self._seed, epoch=epoch)
+        return block_order(rows, self._image_set.images[0].nbytes, seed=self._seed, epoch=epoch)
 
 
 def evaluation_batches(

@@ -12,7 +12,7 @@ from pictorch.datasets.contents import Pixels
 
 # Linux' name for it is missing in Python's mmap; other systems reserve nothing anyway.
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
-_LEAST_BYTES = 1 << 16  # of a row; what smaller ones bring along with a page of theirs is not wasted
+_LEAST_BYTES = 1 << 16  # of rows side by side; what fewer bring along with a page of theirs is not wasted
 
 
 def map_array(path: Path) -> Pixels:
@@ -34,17 +34,35 @@ def map_array(path: Path) -> Pixels:
 def read_ahead(images: Pixels, rows: NDArray[np.int64]) -> None:
     """Asks the system to read rows of a map from the disk while something else is done; returns at once.
 
-    Without it each image is waited for, and the megabytes around it are read too. An array
-    in memory, and one whose rows are small, is left as it is.
+    Without it each image is waited for, and the megabytes around it are read too. Rows that follow each
+    other are asked for at once. An array in memory, and small pieces of a map, are left as they are.
     """
+    whole = _map_of(images)
+    if whole is None or len(rows) == 0:
+        return
+    row_bytes = images.strides[0]
+    start = images.ctypes.data - np.frombuffer(whole, np.uint8).ctypes.data
+    runs = np.r_[0, np.flatnonzero(np.diff(rows) != 1) + 1]
+    for first, count in zip(rows[runs].tolist(), np.diff(runs, append=len(rows)).tolist(), strict=True):
+        if count * row_bytes >= _LEAST_BYTES:
+            begin = start + first * row_bytes
+            in_page = begin % mmap.PAGESIZE
+            whole.madvise(mmap.MADV_WILLNEED, begin - in_page, in_page + count * row_bytes)
+
+
+def is_mapped(images: Pixels) -> bool:
+    """Returns whether the array lies in a map of a file."""
+    return _map_of(images) is not None
+
+
+def has_large_rows(images: Pixels) -> bool:
+    """Returns whether a single row is worth being read ahead."""
+    return images.strides[0] >= _LEAST_BYTES
+
+
+def _map_of(images: Pixels) -> mmap.mmap | None:
     base: Any = images
     while isinstance(base, np.ndarray):
         base = base.base
     whole = base.obj if isinstance(base, memoryview) else None
-    if not isinstance(whole, mmap.mmap) or images.strides[0] < _LEAST_BYTES:
-        return
-    start = images.ctypes.data - np.frombuffer(whole, np.uint8).ctypes.data
-    for row in rows.tolist():
-        first = start + row * images.strides[0]
-        in_page = first % mmap.PAGESIZE
-        whole.madvise(mmap.MADV_WILLNEED, first - in_page, in_page + images.strides[0])
+    return whole if isinstance(whole, mmap.mmap) else None

@@ -81,6 +81,12 @@ class DataSection(Section):
     split_seed: int = Field(
         0, ge=0, lt=2**63, description="seed of both divisions; train.seed leaves them alone"
     )
+    order: Literal["auto", "random", "blocks"] = Field(
+        "auto",
+        description="how an epoch is shuffled: random draws from all orders, blocks shuffles blocks of "
+        "neighbours and then images within windows of blocks, which a disk reads faster; a resumed run keeps "
+        "its own; auto: blocks for a memory map of more than half of the memory that is allowed, else random",
+    )
 
     @property
     def training_source(self) -> str:

@@ -22,6 +22,7 @@ from pictorch.training.losses import sum_of_absolute_weights
 from pictorch.training.regions import region
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import (
+    recorded_order,
     resolve_runtime,
     training_memory_explained,
     validation_memory_explained,
@@ -61,12 +62,13 @@ def fit(
     deadline = begun + 60 * (recipe.train.max_minutes or math.inf)
     explained = training_memory_explained(recipe.train, runtime.device, splits.input.image_size)
     with explained, runtime.applied(), stop_requests(deadline) as stop:
-        session = build_session(recipe, splits, runtime, segments, own)
+        order = recorded_order(run.environment()).value
+        session = build_session(recipe, splits, runtime, segments, own, order=order)
         restore_or_begin(session, splits, run, console)
         if added is not None:
             run.write_segments([segment.to_json() for segment in segments])
         run.write_stopped(None)
-        with console, Tracker(run, session, console) as tracker:
+        with console, session.batches.prefetched(), Tracker(run, session, console) as tracker:
             for metrics in train_epochs(session, run, tracker, stop):
                 tracker.epoch(session, metrics)
                 finish_epoch(session, run, metrics)

@@ -1,13 +1,16 @@
 """What the machine is asked to do: device, arithmetic, threads, memory; every `auto` resolved here."""
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from pictorch.datasets.contents import Pixels
+from pictorch.datasets.mapped import is_mapped
 from pictorch.errors import RecipeError, ResourceError
 from pictorch.host import (
     keep_freed_memory,
@@ -17,7 +20,7 @@ from pictorch.host import (
     physical_cores,
 )
 from pictorch.networks import Classifier
-from pictorch.recipe import TrainSection
+from pictorch.recipe import DataSection, TrainSection
 
 NOT_MEASURED = "not measured"
 _BF16_MEASURED = (
@@ -35,6 +38,7 @@ _ORDER_MEASURED = (
     "1.2 to 1.4 times the images/s for cifar10_cnn, 1.5 to 1.8 times for simple_net (one core of an AMD "
     "EPYC, Zen 4; docs/log.md)"
 )
+_MAPPED_SHARE = 0.5  # of memory: beyond it the page cache may lose images before their next turn
 
 
 # What CUDA and MPS, torch's allocator of the CPU, and oneDNN say.
@@ -152,6 +156,24 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
             "train.threads": threads,
         },
     )
+
+
+def resolve_order(section: DataSection, images: Pixels | None = None) -> Choice:
+    """Returns the order of epochs for images here; without them, up to how much it is which."""
+    total_bytes = memory_bytes()[0]
+    limit_bytes = math.inf if total_bytes is None else _MAPPED_SHARE * total_bytes
+    if images is None:
+        automatic = f"random; blocks for a memory map of more than {limit_bytes / 1e9:.1f} GB"
+    else:
+        automatic = "blocks" if is_mapped(images) and images.nbytes > limit_bytes else "random"
+    rule = f"blocks for a memory map of more than {_MAPPED_SHARE:.0%} of the memory that may be used"
+    return _auto(section.order, automatic, rule)
+
+
+def recorded_order(environment: Mapping[str, Any]) -> Choice:
+    """Returns the order that a run began with, whatever it would be now; older ones knew one."""
+    record = environment.get("auto", {}).get("data.order")
+    return Choice("random", "the only one when the run began", "") if record is None else Choice(**record)
 
 
 @contextmanager

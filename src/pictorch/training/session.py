@@ -19,7 +19,7 @@ from pictorch.training.ema import WeightAverage
 from pictorch.training.freezing import Freezing
 from pictorch.training.losses import Loss, build_loss, class_weights
 from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer, for_batch_size
-from pictorch.training.runtime import Runtime
+from pictorch.training.runtime import Runtime, resolve_order
 from pictorch.training.schedules import Segment, lr_factor
 from pictorch.training.sizes import check_sizes, side_at
 
@@ -152,9 +152,18 @@ class Session:
 
 
 def build_session(
-    recipe: Recipe, splits: Splits, runtime: Runtime, segments: list[Segment], own: Own = NOTHING_OWN
+    recipe: Recipe,
+    splits: Splits,
+    runtime: Runtime,
+    segments: list[Segment],
+    own: Own = NOTHING_OWN,
+    *,
+    order: str | None = None,
 ) -> Session:
-    """Returns a session at its start: weights, order and draws are functions of train.seed."""
+    """Returns a session at its start: weights, order and draws are functions of train.seed.
+
+    `order` is what data.order became when the run began; None resolves it here and now.
+    """
     torch.manual_seed(derived_seed(recipe.train.seed, Purpose.INITIALIZATION))
     network = build_network(recipe.model, len(splits.class_names), splits.input, own=own.model)
     mean, std = channel_statistics(splits.train)
@@ -173,6 +182,7 @@ def build_session(
         num_classes=len(splits.class_names),
         mean_color=mean_color,
         device=runtime.device,
+        order=order or resolve_order(recipe.data, splits.train.images).value,
     )
     decay = recipe.train.ema_decay
     section = for_batch_size(recipe.optimizer, batches.batch_size)

@@ -29,7 +29,7 @@ from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.own_network import try_own_network
 from pictorch.training.result import FitResult, fit_result
-from pictorch.training.runtime import Runtime, resolve_runtime
+from pictorch.training.runtime import Runtime, recorded_order, resolve_order, resolve_runtime
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
 from pictorch.training.session import Own, check_parts
 
@@ -127,6 +127,7 @@ def begun_run(
     stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
     splits, network = tried_parts(recipe, runtime, data, own, console, converts=converts)
     weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
+    runtime.choices["data.order"] = resolve_order(recipe.data, splits.train.images)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
         run.begin(
@@ -188,8 +189,10 @@ def _resume(
             return fit_result(run)
         splits = load_splits(recipe.data, console.line, data)
         check_same_data(run, splits)
-        environment = describe_environment(resolve_runtime(recipe.train, any_device=True))
-        differences = inexactness(run.environment(), environment)
+        runtime, before = resolve_runtime(recipe.train, any_device=True), run.environment()
+        runtime.choices["data.order"] = recorded_order(before)
+        environment = describe_environment(runtime)
+        differences = inexactness(before, environment)
         if differences:
             console.line(f"resume is valid but will not be bit-exact: {', '.join(differences)}")
             run.write_environment(environment)
