@@ -82,6 +82,9 @@ TUTORIALS: dict[str, dict[str, dict[str, Any]]] = {
 PARAMETERS = {
     "cifar10-cnn": 2_168_746,
     "cifar10-efficientnet": 4_020_358,
+    "cifar10-fast90": 569_656,
+    "cifar10-fast94": 1_972_792,
+    "cifar10-fast96": 9_918_776,
     "cifar10-lenet": 62_006,
     "cifar10-mobilenet": 2_236_682,
     "cifar10-resnet18": 11_173_962,

@@ -143,8 +143,11 @@ def _recipe_of(network: str, given: str | None) -> tuple[str, list[str]]:
 
 @cache
 def _own_recipes() -> dict[str, str]:
-    """Returns the packaged recipe of each network that has one and starts from drawn weights."""
-    names = [name for name in packaged_recipes() if name.startswith("cifar10-")]
+    """Returns the packaged recipe of each network that has one and starts from drawn weights.
+
+    Of several it is the first by name: of speednet the one for the smallest machine.
+    """
+    names = [name for name in reversed(packaged_recipes()) if name.startswith("cifar10-")]
     models = {name: load_recipe(name).model for name in names}
     return {model.name: name for name, model in models.items() if model.weights is None}
 
