@@ -130,7 +130,7 @@ def augment(images: Tensor, draws: Draws, section: AugmentSection, mean_color: T
             _pad(images, section.crop_padding, section.crop_fill), draws.offset_yx, images.shape[1]
         )
     if section.flip != "none":
-        images = torch.where(draws.flip[:, None, None, None], images.flip(2), images)
+        images = _flip(images, draws.flip)
     if draws.sources is not None:
         images = _move(images, draws, mean_color)
     if draws.operations is not None and draws.amounts is not None:
@@ -199,12 +199,36 @@ def _crop(padded: Tensor, offset_yx: Tensor, side: int) -> Tensor:
     count, padded_side, _, channels = padded.shape
     offsets = padded_side - side + 1
     image_stride, row_stride, column_stride, _ = padded.stride()
+    if padded.device.type == "cpu":  # whole rows as one value: torch would copy byte after byte
+        view: NDArray[np.void] = np.ndarray(
+            (count, offsets, offsets, side),
+            f"V{side * channels}",
+            padded.numpy(),
+            strides=(image_stride, row_stride, column_stride, row_stride),
+        )
+        y, x = offset_yx.numpy().T
+        windows_of_rows = view[np.arange(count), y, x].view(np.uint8)
+        return torch.from_numpy(windows_of_rows).view(count, side, side, channels)
     windows = padded.as_strided(
         (count, offsets, offsets, side, side * channels),
         (image_stride, row_stride, column_stride, row_stride, 1),
     )
     rows = torch.arange(count, device=padded.device)
     return windows[rows, offset_yx[:, 0], offset_yx[:, 1]].view(count, side, side, channels)
+
+
+def _flip(images: Tensor, is_flipped: Tensor) -> Tensor:
+    """Mirrors the images that are to be."""
+    if images.device.type != "cpu":
+        return torch.where(is_flipped[:, None, None, None], images.flip(2), images)
+    size = images.shape[1:].numel()
+    mirrored = torch.from_numpy(images.numpy()[is_flipped.numpy()]).flip(2)
+    flipped = images.numpy().copy()
+    # An image as one value, as in _crop.
+    flipped.reshape(-1, size).view(f"V{size}")[is_flipped.numpy()] = (
+        mirrored.numpy().reshape(-1, size).view(f"V{size}")
+    )
+    return torch.from_numpy(flipped)
 
 
 def _fill(images: Tensor, first_yx: Tensor, end_yx: Tensor, color: Tensor) -> Tensor:
