@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 from resident_batch import commit
+from torch import Tensor
 
 from pictorch.datasets import ImageSet, load_splits
-from pictorch.datasets.augment import augment
+from pictorch.datasets.augment import augment, draw
 from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.host import load_share
 from pictorch.images import InputSpec
 from pictorch.networks.classifier import Normalization
+from pictorch.randomness import Purpose, permutation
 from pictorch.recipe import AugmentSection, DataSection, TrainSection
 from pictorch.training.environment import describe_environment
 from pictorch.training.runtime import resolve_runtime
@@ -52,20 +54,29 @@ def one_epoch(
 
 
 def parts(
-    batches: TrainingBatches, section: AugmentSection, normalization: Normalization, device: torch.device
+    train: ImageSet, size: int, section: AugmentSection, normalization: Normalization, color: Tensor
 ) -> dict[str, float]:
-    """Returns the microseconds an image that each part of a batch takes, median of 30."""
-    plan = batches._plan_for(0)
-    cut = slice(0, batches.batch_size)
-    images, draws = batches._cut(plan.rows, cut), plan.draws.rows(cut.start, cut.stop)
-    changed = augment(images, draws, section, batches._mean_color)
-    epochs = iter(range(1, 1000))
+    """Returns the microseconds an image that each part of a batch takes, median of 30; of the plan, once."""
+    device, side = color.device, int(train.images.shape[1])
+    store = train.images if device.type == "cpu" else torch.from_numpy(train.images).to(device)
+    rows = train.indices[permutation(0, Purpose.ORDER, len(train), 0)]
+    start = time.perf_counter()
+    draws = draw(section, side, seed=0, epoch=0, samples=rows, device=device)
+    found = {"draws of the epoch": round(1e6 * (time.perf_counter() - start) / len(rows), 3)}
+    first, draws = rows[:size], draws.rows(0, size)
+
+    def cut() -> Tensor:
+        if isinstance(store, Tensor):
+            return store.index_select(0, torch.from_numpy(first).to(device))
+        return torch.from_numpy(np.take(store, first, axis=0))
+
+    images = cut()
+    changed = augment(images, draws, section, color)
     works: dict[str, Callable[[], object]] = {
-        "cut from the store": lambda: batches._cut(plan.rows, cut),
-        "flip and crop": lambda: augment(images, draws, section, batches._mean_color),
+        "cut from the store": cut,
+        "flip and crop": lambda: augment(images, draws, section, color),
         "normalise": lambda: normalization(changed),
     }
-    found = {}
     for name, work in works.items():
         seconds = []
         for _ in range(30):
@@ -73,11 +84,7 @@ def parts(
             work()
             wait(device)
             seconds.append(time.perf_counter() - start)
-        found[name] = round(1e6 * statistics.median(seconds) / batches.batch_size, 3)
-    start = time.perf_counter()
-    batches._plan_for(next(epochs))
-    seconds_of_plan = time.perf_counter() - start
-    found["order and draws of the epoch"] = round(1e6 * seconds_of_plan / len(plan.rows), 3)
+        found[name] = round(1e6 * statistics.median(seconds) / size, 3)
     return found
 
 
@@ -94,6 +101,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     normalization.fill(mean, std)
     normalization.to(device)
     section = AugmentSection.model_validate(FIELDS)
+    mean_color = np.rint(np.array(mean) * 255).astype(np.uint8)
+    color = torch.from_numpy(mean_color).to(device)
     values: dict[str, Any] = {}
     with runtime.applied(), torch.inference_mode():
         for size in args.batches:
@@ -103,7 +112,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
                 seed=0,
                 batch_size=size,
                 num_classes=10,
-                mean_color=np.rint(np.array(mean) * 255).astype(np.uint8),
+                mean_color=mean_color,
                 device=device,
             )
             one_epoch(batches, normalization, 0, device)
@@ -111,7 +120,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
             values[str(size)] = {
                 "images_per_second": [round(rate) for rate in rates],
                 "median": round(statistics.median(rates)),
-                "microseconds_an_image": parts(batches, section, normalization, device),
+                "microseconds_an_image": parts(train, size, section, normalization, color),
             }
             print(size, values[str(size)], flush=True)
     return {
