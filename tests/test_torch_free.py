@@ -30,6 +30,7 @@ FREE = (
     "run_folder",
     "run_list",
     "run_records",
+    "views",
     "diagnosis",
     "bundle",
     "predictor",

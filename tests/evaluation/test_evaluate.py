@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,45 @@ def test_openings_of_the_test_set_are_counted(run: Path) -> None:
     assert pictorch.evaluate(run, split="test").test_openings == 2
     assert pictorch.evaluate(run, split="val").test_openings == 2
     assert RunFolder.open(run).data()["test_openings"] == 2
+
+
+def test_views_are_judged_beside_the_images_alone(run: Path) -> None:
+    folder, plain = RunFolder.open(run), pictorch.evaluate(run, split="test")
+    assert "views" not in json.loads((run / "evaluation/test.json").read_text())
+    logits = folder.evaluation_arrays("test")["logits"]
+    both = pictorch.evaluate(run, split="test", views="flip_shift")
+    arrays, views = folder.evaluation_arrays("test"), both.views
+    assert views is not None
+    assert replace(both, views=None, test_openings=1) == plain
+    assert (both.test_openings, folder.data()["test_openings"]) == (2, 2), "one opening for both figures"
+    np.testing.assert_array_equal(arrays["logits"], logits)
+    labels, mean = arrays["labels"], arrays["views_logits"].astype(np.float64)
+    assert views.accuracy == np.mean(mean.argmax(1) == labels) != plain.accuracy
+    powers = np.exp(mean - mean.max(1, keepdims=True))
+    assert views.loss == pytest.approx(log_loss(labels, powers / powers.sum(1, keepdims=True)))
+    assert (views.share, views.passes_per_image, views.below) == (1, 6, None)
+    assert folder.evaluation("test") == both
+
+
+def test_the_unsure_alone_are_shown_in_views(run: Path, tmp_path: Path) -> None:
+    folder, every = RunFolder.open(run), pictorch.evaluate(run, split="test", views="flip")
+    kept = folder.evaluation_arrays("test")
+    some = pictorch.evaluate(run, split="test", views="flip", views_below=0.9)
+    arrays = folder.evaluation_arrays("test")
+    powers = np.exp(kept["logits"].astype(np.float64))
+    unsure = powers.max(1) / powers.sum(1) < 0.9
+    assert some.views is not None
+    assert (some.views.share, some.views.passes_per_image) == (unsure.mean(), 1 + unsure.mean())
+    assert 0 < unsure.mean() < 1
+    np.testing.assert_array_equal(arrays["views_logits"][~unsure], kept["logits"][~unsure])
+    np.testing.assert_allclose(arrays["views_logits"][unsure], kept["views_logits"][unsure], atol=1e-5)
+    of_bundle = pictorch.evaluate(
+        run / "bundle", split="test", data="digits", out=tmp_path / "judged", views="flip"
+    )
+    assert of_bundle.views is not None
+    assert every.views is not None
+    assert of_bundle.views.accuracy == every.views.accuracy
+    assert of_bundle.views.loss == pytest.approx(every.views.loss, abs=1e-5)
 
 
 def test_a_bundle_is_evaluated_without_being_changed(run: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pictorch.exporting import export as export_module
 from pictorch.exporting.export import export
 from pictorch.exporting.onnx_graph import onnx_bytes
 from pictorch.images import decode_image
+from pictorch.networks.state_dicts import read_state_dict
 from pictorch.predictor import Predictor, predict, verify
 from pictorch.run_folder import RunFolder
 from pictorch.training.checkpoint import load_network
@@ -192,3 +193,40 @@ def test_facts_stand_in_bundle_json_and_nothing_else_does(exported):
     assert set(record) == names | {"schema", "files", "manifest_sha256"}
     assert record["input"]["layout"] == "NHWC"
     assert record["licence"].startswith("not stated")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", ["flip", "flip_shift"])
+def test_views_inside_the_graph_are_those_of_the_predictor(run, exported, photos, tmp_path, views):
+    images = np.stack([decode_image(path.read_bytes(), 8) for path in sorted(photos.rglob("*.png"))])
+    plain, bundle = Predictor(exported), export(run, out=tmp_path / "bundle", views=views)
+    inside, asked = Predictor(bundle), plain([*images], top=3, views=views)
+    for row, one, alone in zip(inside.probabilities(images), asked, plain([*images], top=3), strict=True):
+        answer = dict(zip(bundle.class_names, row.tolist(), strict=True))
+        assert answer == pytest.approx(dict(one.classes), abs=1e-5)
+        assert answer != pytest.approx(dict(alone.classes), abs=1e-4), "the views must make a difference"
+    for count in (1, 2, 7):
+        np.testing.assert_allclose(
+            inside.probabilities(images)[:count], inside.probabilities(images[:count]), atol=1e-6
+        )
+    assert verify(bundle.path).ok
+    assert open_bundle(bundle.path).facts.views == views
+    assert f"`{views}`" in (bundle.path / "MODEL_CARD.md").read_text()
+    with pytest.raises(RecipeError, match="leave out --views"):
+        predict(bundle.path, [photos / "red" / "00.png"], views="flip")
+    kept, there = read_state_dict(bundle.path), read_state_dict(exported.path)
+    assert kept.tensors.keys() == there.tensors.keys()
+    for name, tensor in there.tensors.items():
+        assert torch.equal(kept.tensors[name], tensor)
+
+
+@pytest.mark.slow
+def test_only_scores_of_the_views_in_the_graph_travel_along(run):
+    evaluate(run.path, split="test", views="flip", views_below=0.9)
+    assert export(run, views="flip").facts.metrics == {"test_openings": 1}
+    found = evaluate(run.path, split="test", views="flip")
+    assert export(run, views="flip_shift").facts.metrics == {"test_openings": 2}
+    scores = export(run, views="flip").facts.metrics["test"]
+    assert (scores["n"], scores["accuracy"], scores["loss"]) == (12, found.views.accuracy, found.views.loss)
+    plain = export(run).facts.metrics["test"]
+    assert (plain["accuracy"], plain["loss"]) == (found.accuracy, found.loss)

@@ -14,7 +14,7 @@ import onnx
 from onnx import helper
 
 from made_data import noise, write_classes, write_image
-from messages.case import Case, Remedy, Setup, again, instead, told, typed
+from messages.case import Case, Remedy, Setup, again, instead, meant, told, typed
 from messages.faults import Fault, ordinary_rights, patched
 from messages.material import CLASSES, bundle, photos, run
 from pictorch import durable
@@ -162,6 +162,12 @@ def refused_zip(name: str, names: str, setup: Setup, fault: Fault | None = None)
 
 
 JUDGE = "evaluate bundle -q --data photos --out judged"
+NAME = "predict bundle image.png"
+
+
+def with_image(setup: Callable[[], object] = bundle) -> Setup:
+    return lambda: (setup(), write_image(Path("image.png"), noise(8, 8)))
+
 
 # fmt: off
 CASES = [
@@ -176,6 +182,7 @@ CASES = [
     refused("manifest without classes", "class_names is missing or wrong", sealed(class_names=None)),
     refused("manifest with classes that are numbers", "class_names", sealed(class_names=[1, 2, 3])),
     refused("manifest with a licence that is no text", "licence", sealed(licence=5)),
+    refused("manifest with unknown views", "views is missing or wrong", sealed(views="spin")),
     refused("manifest with another resampling", "nearest", sealed(input={**bundles.InputSpec(8, 8).to_json(), "resampling": "nearest"}), remedy=told("a newer pictorch is not there to be installed", says="`pip install -U pictorch`")),
     refused("bundle without its card", "MODEL_CARD.md is missing", lambda: bundle().joinpath("MODEL_CARD.md").unlink()),
     refused("bundle with a folder for a model", "model.onnx is not a file", lambda: (bundle(), Path("bundle/model.onnx").unlink(), Path("bundle/model.onnx").mkdir())),
@@ -211,6 +218,10 @@ CASES = [
     Case("export over something else", "export run -q --out photos", 2, "--out photos", instead("export run -q --out other", says="choose another --out"), lambda: (run(), photos())),
     Case("bundle and other classes", JUDGE, 3, "lacks: red; adds: rad", again(lambda: Path("photos/rad").rename("photos/red")), lambda: (bundle(), photos(), Path("photos/red").rename("photos/rad"))),
     Case("bundle and smaller images", JUDGE, 3, "images of 4 pixels", again(lambda: (shutil.rmtree("photos"), photos())), lambda: (bundle(), write_classes(Path("photos"), dict.fromkeys(CLASSES, 6), side=4))),
+    Case("unknown views", f"{NAME} --views flop", 2, "unknown set of views 'flop'", meant, with_image()),
+    Case("unsure images without views", f"{NAME} --views-below 0.9", 2, "--views-below 0.9", typed(), with_image()),
+    Case("views below no probability", f"{NAME} --views flip --views-below 90", 2, "--views-below 90", typed(), with_image()),
+    Case("views of a graph that has some", f"{NAME} --views flip", 2, "bundle answers from the views flip_shift", instead(NAME, says="leave out --views"), with_image(sealed(views="flip_shift"))),
     Case("bundle without validation images", JUDGE, 3, "no val images", instead(f"{JUDGE} --split test", says="use `--split test`"), lambda: (photos(), sealed(recipe={"name": "x", "data": {"source": "photos", "val_fraction": 0.0}})())),
 ]
 # fmt: on

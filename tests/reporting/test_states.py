@@ -1,6 +1,7 @@
 """The page of a run in whatever state: begun, stopped, without parts, of an older version."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from made_run import NAMES
 from parsed_page import MakeRun, read, windows
 from pictorch.metrics import score, wilson_interval
 from pictorch.run_folder import Evaluation, RunFolder
+from pictorch.views import ViewScores
 
 
 def test_before_any_evaluation_the_best_epoch_leads(make_run: MakeRun) -> None:
@@ -142,6 +144,18 @@ def test_a_run_from_before_scores_and_hits_were_kept(make_run: MakeRun) -> None:
     assert "has kept no pictures of its hits" in page.text
     assert "The surest mistake" in page.text
     assert "A usual hit" not in page.text
+
+
+def test_the_figure_of_several_views_stands_beside_that_of_the_images(make_run: MakeRun) -> None:
+    run = make_run()
+    evaluation, arrays = run.evaluation("test"), run.evaluation_arrays("test")
+    assert evaluation is not None
+    views = ViewScores("flip", None, 0.987, (0.98, 0.99), 0.1, None, 1.0, 2.0)
+    run.write_evaluation(replace(evaluation, views=views), arrays)
+    page = read(run)
+    assert "98.70 % (95 % interval 98.00–99.00 %) of the same images" in page.text
+    assert "flip for all images, 2.00 passes an image" in page.text
+    assert f"{evaluation.accuracy * 100:.2f}" in page.cells
 
 
 def write_perfect(run: RunFolder) -> None:
