@@ -8,7 +8,7 @@ Auto = Literal["auto"]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
 Positive = Annotated[float, Field(gt=0)]
 Shrinking = Annotated[
-    tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[float, Field(gt=0, lt=1)]], Field(strict=False)
+    tuple[Annotated[int, Field(ge=4, le=4096)], Annotated[float, Field(gt=0, lt=1)]], Field(strict=False)
 ]
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)]
 PositiveTriple = Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
