@@ -35,6 +35,22 @@ def test_normalisation(images: Tensor) -> None:
     torch.testing.assert_close(filled(6)(images.float()), found, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(0, 6, 6, 3), (1, 6, 6, 3), (5, 6, 6, 3), (1, 6, 256, 3)])
+def test_rows_are_normalised_to_the_bits_that_the_exported_graph_gives(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    if shape[2] == 256:
+        images[:] = torch.arange(256, dtype=torch.uint8)[:, None]  # every level of every channel
+    by_rows = [filled(6)(each) for each in (images, images.flip(2), images[::2])]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for found, each in zip(by_rows, (images, images.flip(2), images[::2]), strict=True):
+        in_graph = filled(6)(each)
+        assert torch.equal(found, in_graph)
+        assert found.stride() == in_graph.stride()
+
+
 def test_normalisation_in_double_precision(images: Tensor) -> None:
     found = filled(6).double()(images)
     assert found.dtype == torch.float64
