@@ -4,8 +4,9 @@
 # are measured.
 #
 #   benchmarks/gpu.sh 94    cifar10-fast94 for 20 seeds, then airbench94_muon and hiverge/cifar10-speedrun
-#   benchmarks/gpu.sh 96    cifar10-fast96 for 3 seeds, then airbench96_faster
-#   benchmarks/gpu.sh zoo   the small networks against the tutorials' loops, and the loader alone
+#   benchmarks/gpu.sh 96    cifar10-fast96 for 5 seeds, then airbench96_faster
+#   benchmarks/gpu.sh zoo   the small networks against the tutorials' loops, the loader alone, a step of
+#                           speednet against cuDNN's convolutions, and `bench zoo` for 10 epochs
 #
 # PICTORCH_DATA     where cifar10 lies
 # AIRBENCH          a checkout of github.com/KellerJordan/cifar10-airbench; without it that peer is left out
@@ -60,10 +61,11 @@ case $part in
     peer "${AIRBENCH:-}" airbench96_faster.py 5 240
     ;;
 zoo)
-    limited 300 "$python" benchmarks/tutorial_loop.py --device cuda --rounds 5 \
+    limited 200 "$python" benchmarks/tutorial_loop.py --device cuda --rounds 5 --seconds 2 \
         --out "$out/$(date +%F)-tutorial-loop-gpu.json"
-    limited 60 "$python" benchmarks/loader_alone.py --device cuda --out "$out/$(date +%F)-loader-alone-gpu.json"
-    limited 120 "$python" benchmarks/share_of_peak.py --device cuda --out "$out/$(date +%F)-share-of-peak-gpu.json"
+    limited 40 "$python" benchmarks/loader_alone.py --device cuda --out "$out/$(date +%F)-loader-alone-gpu.json"
+    limited 60 "$python" benchmarks/share_of_peak.py --device cuda --out "$out/$(date +%F)-share-of-peak-gpu.json"
+    limited 220 "$python" -m pictorch bench zoo --device cuda --epochs 10 --out "$out/zoo"
     ;;
 *)
     echo "usage: benchmarks/gpu.sh 94|96|zoo" >&2
