@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from resident_batch import bare_step, commit, loop_steps
 
-from pictorch.datasets import Splits, load_splits
+from pictorch.datasets import load_splits
 from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import RunFolder
 from pictorch.training.console import Console
@@ -70,9 +70,9 @@ def recipe_of(network: str, batch_size: int, source: Path) -> Any:
     )
 
 
-def forget(splits: Splits, store: Path) -> None:
-    """Lets all pages of the store leave the memory: out of the map first, then out of the page cache."""
-    base: Any = splits.train.images
+def forget(images: Any, store: Path) -> None:
+    """Lets all pages of a mapped store leave the memory: out of the map first, then out of the page cache."""
+    base: Any = images
     while isinstance(base, np.ndarray):
         base = base.base
     base.obj.madvise(mmap.MADV_DONTNEED)
@@ -101,7 +101,8 @@ def compare(network: str, batch_size: int, steps: int, rounds: int, source: Path
         store = next(source.parent.glob("cache/pictorch/stores/*/images.npy"))
         session = build_session(recipe, splits, runtime, [Segment(0, 1, 1.0)])
         resident = session.batches.batch(0, 0)
-        with Tracker(RunFolder(Path(folder)), session, Console("quiet")) as tracker:
+        tracked = Tracker(RunFolder(Path(folder)), session, Console("quiet"))
+        with session.batches.prefetched(), tracked as tracker:
             works = {
                 "loop": lambda: loop_steps(session, tracker, 1),
                 "bare": lambda: bare_step(session, *resident),
@@ -109,7 +110,7 @@ def compare(network: str, batch_size: int, steps: int, rounds: int, source: Path
             for work in works.values():
                 work()
             for _ in range(rounds):
-                forget(splits, store)
+                forget(splits.train.images, store)
                 disk = read_bytes()
                 spent = {name: np.zeros(2) for name in works}
                 for _ in range(steps):

@@ -167,7 +167,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
         [
             "data.sorce = 'digits': unknown key (did you mean source?); "
             "known: source, train, test, root, on_bad, image_size, fit, val_fraction, "
-            "test_fraction, split_seed",
+            "test_fraction, split_seed and 1 other",
             f"augmnt: unknown section (did you mean augment?); known: {sections}",
             f"trian: unknown section (did you mean train?); known: {sections}",
             "data.source: required, but not given; add `--set data.source=VALUE`",
