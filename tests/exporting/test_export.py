@@ -223,7 +223,9 @@ def test_views_inside_the_graph_are_those_of_the_predictor(run, exported, photos
 @pytest.mark.slow
 def test_only_scores_of_the_views_in_the_graph_travel_along(run):
     evaluate(run.path, split="test", views="flip", views_below=0.9)
-    assert export(run, views="flip").facts.metrics == {"test_openings": 1}
+    said = io.StringIO()
+    assert export(run, views="flip", console=Console("normal", said)).facts.metrics == {"test_openings": 1}
+    assert "training never did (augment.flip: none)" in said.getvalue()
     found = evaluate(run.path, split="test", views="flip")
     assert export(run, views="flip_shift").facts.metrics == {"test_openings": 2}
     scores = export(run, views="flip").facts.metrics["test"]

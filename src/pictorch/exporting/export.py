@@ -54,11 +54,10 @@ def export(
 
     `checkpoint` is best, last or epoch-N (best where there is one); `out` a folder or a name ending
     in .zip (the run's own `bundle` folder); `data` where the images of the run lie now, `model` the
-    network, where training was given them in Python; `views` names those of each image whose
-    logits the graph averages. Raises
-    DataError for other images than the run's, GateError where ONNX and PyTorch disagree (and then
-    leaves no file), RecipeError for unknown views and a network that ONNX has no form for, CheckpointError,
-    ResourceError, RunInUseError.
+    network, where training was given them in Python; `views` names those of each image whose logits
+    the graph averages. Raises DataError for other images than the run's, GateError where ONNX and PyTorch
+    disagree (and then leaves no file), RecipeError for unknown views and a network that ONNX has no form
+    for, CheckpointError, ResourceError, RunInUseError.
     """
     console, choice = console or Console("quiet"), ViewChoice(views)
     progress = console.line
@@ -73,6 +72,8 @@ def export(
         classifier = load_network(run_folder, name, own=model, progress=progress)
         network = ClassProbabilities(classifier, choice.name).eval()
 
+        if views != NO_VIEWS and recipe.augment.flip == "none":
+            progress(f"--views {views} mirrors images, and training never did (augment.flip: none)")
         progress(f"writing the graph of checkpoint {name} as ONNX, operator set {OPSET}")
         graph = onnx_bytes(network, splits.input)
         onnx_model = _open(graph, splits, threads=None)
