@@ -202,6 +202,35 @@ def test_block_order_takes_every_image_once_and_another_order_than_random(tmp_pa
     assert not torch.equal(batches(large, order="blocks").batch(0, 0)[1], batches(large).batch(0, 0)[1])
 
 
+@pytest.mark.parametrize("side", [16, 160])
+def test_blocks_are_asked_for_a_window_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    """Small rows from the start, large ones, which can be read one by one, as fast again as they are used."""
+    chosen = mapped_set(tmp_path, side=side)
+    sizes = {"block_bytes": 3 * chosen.images[0].nbytes, "window_bytes": 12 * chosen.images[0].nbytes}
+    small = functools.partial(block_order, **sizes)
+    monkeypatch.setattr(batches_module, "block_order", small)
+    reading = small(chosen.indices, chosen.images[0].nbytes, seed=0, epoch=0).reading
+    assert reading is not None
+    asked: list[int] = []
+
+    def note(images: Any, rows: NDArray[np.int64], *, least_bytes: int = 1) -> None:
+        asked.extend([] if least_bytes else rows.tolist())
+
+    monkeypatch.setattr(batches_module, "read_ahead", note)
+    made = batches(chosen, batch_size=4, order="blocks")
+    for step in range(made.steps_per_epoch):
+        made.batch(0, step)
+        end = 4 * step + 12
+        assert asked == reading[: end if side == 16 else min(end, 8 * (step + 1))].tolist()
+
+    asked.clear()  # a run that goes on in mid-epoch
+    resumed = batches(chosen, batch_size=4, order="blocks")
+    resumed.batch(0, 5)
+    assert asked == (reading[8:32] if side == 16 else reading[20:28]).tolist()
+
+
 def test_what_is_prefetched_is_what_is_asked_for_anywhere(tmp_path: Path) -> None:
     chosen = mapped_set(tmp_path)
     plain, made = batches(chosen, FULL), batches(chosen, FULL)

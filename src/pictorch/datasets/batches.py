@@ -20,7 +20,9 @@ from pictorch.recipe import AugmentSection
 
 _RESIDENT_SHARE = 0.4
 _PREFETCHED = 2  # batches, beside the one that a step has
-_ASKED_AHEAD = 2  # batches of blocks that a batch asks the disk for, until a whole window is asked for
+# Batches of blocks that a batch asks the disk for, until a window is asked for. Small rows, which are not
+# read ahead one by one, have the window asked for at once: each miss would read the megabytes around it.
+_ASKED_AHEAD = 2
 _COUNTED_BYTES = 3_000_000  # at once, for channel_statistics; counting takes several times as much memory
 
 
@@ -74,8 +76,8 @@ class TrainingBatches:
         self._mean_color = torch.from_numpy(mean_color).to(device)
         self._store = _resident(image_set.images, device)
         self._order = order
-        images = image_set.images
-        self._waits_for_disk = is_mapped(images) and (order == "blocks" or has_large_rows(images))
+        self._has_large_rows = has_large_rows(image_set.images)
+        self._waits_for_disk = is_mapped(image_set.images) and (order == "blocks" or self._has_large_rows)
         self._plan: _EpochPlan | None = None
         self._prefetcher: Prefetcher[_Place, Tensor] | None = None
 
@@ -145,9 +147,12 @@ class TrainingBatches:
     def _read_ahead(self, plan: _EpochPlan, cut: slice) -> None:
         order = plan.order
         if order.reading is not None:
-            begin = max(plan.asked, cut.start)
-            plan.asked = min(cut.start + order.window, begin + _ASKED_AHEAD * self.batch_size)
-            read_ahead(self._image_set.images, order.reading[begin : plan.asked])
+            begin, end = max(plan.asked, cut.start - order.window), cut.start + order.window
+            if self._has_large_rows:
+                begin = max(begin, cut.start)
+                end = min(end, begin + _ASKED_AHEAD * self.batch_size)
+            read_ahead(self._image_set.images, order.reading[begin:end], least_bytes=0)
+            plan.asked = end
         read_ahead(self._image_set.images, order.rows[cut.start : cut.stop + self.batch_size : cut.step])
 
     def examples(

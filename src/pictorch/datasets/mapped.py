@@ -31,11 +31,11 @@ def map_array(path: Path) -> Pixels:
         return np.frombuffer(whole, np.uint8, offset=file.tell()).reshape(shape)
 
 
-def read_ahead(images: Pixels, rows: NDArray[np.int64]) -> None:
+def read_ahead(images: Pixels, rows: NDArray[np.int64], *, least_bytes: int = _LEAST_BYTES) -> None:
     """Asks the system to read rows of a map from the disk while something else is done; returns at once.
 
     Without it each image is waited for, and the megabytes around it are read too. Rows that follow each
-    other are asked for at once. An array in memory, and small pieces of a map, are left as they are.
+    other are asked for at once. An array in memory, and pieces of fewer bytes, are left as they are.
     """
     whole = _map_of(images)
     if whole is None or len(rows) == 0:
@@ -44,7 +44,7 @@ def read_ahead(images: Pixels, rows: NDArray[np.int64]) -> None:
     start = images.ctypes.data - np.frombuffer(whole, np.uint8).ctypes.data
     runs = np.r_[0, np.flatnonzero(np.diff(rows) != 1) + 1]
     for first, count in zip(rows[runs].tolist(), np.diff(runs, append=len(rows)).tolist(), strict=True):
-        if count * row_bytes >= _LEAST_BYTES:
+        if count * row_bytes >= least_bytes:
             begin = start + first * row_bytes
             in_page = begin % mmap.PAGESIZE
             whole.madvise(mmap.MADV_WILLNEED, begin - in_page, in_page + count * row_bytes)
