@@ -60,6 +60,13 @@ def test_paths_are_kept_whole_and_told_short() -> None:
     )
 
 
+def test_an_argument_without_a_flag_is_told_by_its_name() -> None:
+    begun = {"recipe": "own.yaml", "seeds": 1}
+    with pytest.raises(RecipeError, match=r"RECIPE b: out was begun with own\.yaml; leave out RECIPE, or"):
+        settled(begun, {"recipe": "b"}, {}, may_change=(), out="out", places=("recipe",))
+    assert command("speedrun", {"seeds": 1}, "own.yaml") == "pictorch bench speedrun own.yaml --seeds 1"
+
+
 def test_overrides_become_words() -> None:
     assert changes_of(()) is None
     assert changes_of({"train.compile": True, "model.mean": [0.5, 0.5, 0.5]}) == [
