@@ -112,9 +112,8 @@ class Session:
 
     def image_side(self, step: int) -> int:
         """Returns the side in pixels that the network sees at a step, counted from 0."""
-        planned = self.segments[0].epochs * self.batches.steps_per_epoch
-        whole_side = self.network.input_spec.image_size
-        return side_at(self.recipe.augment, step / planned, whole_side)
+        share = step / max(1, self.segments[0].epochs * self.batches.steps_per_epoch)
+        return side_at(self.recipe.augment, share, self.network.input_spec.image_size)
 
     def start_epoch(self) -> None:
         """Empties the sums of the epoch."""
