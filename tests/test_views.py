@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from pictorch.networks.views import logits_of_views, tensor_view
 from pictorch.predictor import Predictor
-from pictorch.views import IMAGE, VIEWS, View, ViewChoice, ViewScores, logarithms, softmax, view_of
+from pictorch.softmax import probabilities
+from pictorch.views import IMAGE, VIEWS, View, ViewChoice, ViewScores, logarithms, view_of
 from tiny_bundle import SIZE, make_bundle
 
 IMAGES = arrays(np.uint8, st.tuples(st.integers(0, 2), st.integers(1, 5), st.integers(1, 5), st.just(3)))
@@ -73,11 +74,11 @@ def test_logarithms_of_probabilities_serve_as_logits(logits: np.ndarray) -> None
     """Other numbers stand in for the mirror's logits, and each view is off by a number of its own."""
     others = 5 - logits[::-1]
     of_logits, _ = ViewChoice("flip").mean_logits(logits, lambda view, rows: others[rows])
-    known = {False: softmax(logits).astype(np.float32), True: softmax(others).astype(np.float32)}
+    known = {False: probabilities(logits).astype(np.float32), True: probabilities(others).astype(np.float32)}
     of_logarithms, _ = ViewChoice("flip").mean_logits(
         logarithms(known[False]), lambda view, rows: logarithms(known[view.mirrored][rows])
     )
-    np.testing.assert_allclose(softmax(of_logarithms), softmax(of_logits), atol=1e-5)
+    np.testing.assert_allclose(probabilities(of_logarithms), probabilities(of_logits), atol=1e-5)
 
 
 @QUICKLY
@@ -90,7 +91,7 @@ def test_only_the_unsure_are_shown_in_more_views(below: float, count: int) -> No
         return np.zeros((len(rows), 4), np.float32)
 
     mean, rows = ViewChoice("flip_shift", below).mean_logits(logits, answer)
-    unsure = softmax(logits).max(1) < below
+    unsure = probabilities(logits).max(1) < below
     assert rows.tolist() == np.flatnonzero(unsure).tolist()
     assert asked == [rows.tolist()] * (5 if len(rows) else 0)
     np.testing.assert_array_equal(mean[~unsure], logits[~unsure])
@@ -115,7 +116,7 @@ def test_a_predictor_answers_from_views(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), np.uint8)
     answers = [predictor.probabilities(images, view=view) for view in views]
     parts = [view.weight * np.log(answer) for view, answer in zip(views, answers, strict=True)]
-    expected = np.sort(softmax(np.sum(parts, 0)))[:, ::-1]
+    expected = np.sort(probabilities(np.sum(parts, 0)))[:, ::-1]
     found = predictor(images, views="flip_shift")
     np.testing.assert_allclose([[p for _, p in one.classes] for one in found], expected, atol=1e-6)
     alone, below = predictor(images), float(np.median(answers[0].max(1)))

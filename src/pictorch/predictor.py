@@ -17,7 +17,8 @@ from pictorch.errors import CheckpointError, DataError, RecipeError, unreadable
 from pictorch.images import InputSpec, decode_image, fit_pixels, shown, side_in_header
 from pictorch.markup import Markup, element
 from pictorch.run_folder import RunFolder
-from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, softmax, view_of
+from pictorch.softmax import probabilities
+from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, view_of
 
 ImageInput = str | Path | bytes | NDArray[np.uint8]
 
@@ -124,7 +125,7 @@ class Predictor:
         mean, _ = choice.mean_logits(
             logarithms(alone), lambda view, rows: logarithms(self.probabilities(images[rows], view=view))
         )
-        return softmax(mean)
+        return probabilities(mean)
 
     def _prediction(self, source: str, row: NDArray[np.floating[Any]], top: int) -> Prediction:
         order = np.argsort(-row, kind="stable")[:top]

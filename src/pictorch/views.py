@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pictorch.errors import RecipeError, unknown
+from pictorch.softmax import probabilities
 
 NO_VIEWS = "none"
 
@@ -93,7 +94,7 @@ class ViewChoice:
         each image and view, and so do their means, which the softmax does not see.
         """
         first, *others = VIEWS[self.name]
-        is_asked = True if self.below is None else softmax(logits).max(1) < self.below
+        is_asked = True if self.below is None else probabilities(logits).max(1) < self.below
         rows = np.flatnonzero(np.broadcast_to(is_asked, len(logits)))
         mean = logits.copy()
         if others and len(rows):
@@ -134,13 +135,6 @@ class ViewScores:
         return f"{self.name} for {asked}, {self.passes_per_image:.2f} passes an image"
 
 
-def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Returns the probabilities (N, C) of logits, or of anything that differs by a number for each row."""
-    powers: NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    powers /= powers.sum(axis=1, keepdims=True)
-    return powers
-
-
-def logarithms(probabilities: NDArray[np.float32]) -> Logits:
+def logarithms(fractions: NDArray[np.float32]) -> Logits:
     """Returns logarithms that a softmax makes the same probabilities of; none is infinite."""
-    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return np.log(np.maximum(fractions, np.finfo(np.float32).tiny))

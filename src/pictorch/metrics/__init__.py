@@ -10,7 +10,7 @@ from pictorch.metrics.scores import (
     most_confident_mistakes,
     score,
 )
-from pictorch.metrics.softmax import probabilities
+from pictorch.softmax import probabilities
 
 __all__ = [
     "Scores",

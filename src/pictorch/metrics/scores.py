@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pictorch.errors import DivergedError
 from pictorch.metrics.interval import wilson_interval
-from pictorch.metrics.softmax import log_softmax, probabilities
 from pictorch.run_folder import ClassScore
+from pictorch.softmax import log_softmax, probabilities
 
 Logits = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]

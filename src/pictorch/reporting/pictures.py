@@ -11,8 +11,8 @@ from PIL import Image
 
 from pictorch import formats
 from pictorch.markup import Markup, element, group, missing, scroll_box
-from pictorch.metrics.softmax import probabilities
 from pictorch.reporting.records import Records
+from pictorch.softmax import probabilities
 
 LARGEST_LOSSLESS = 64
 LARGEST_SIDE = 160
