@@ -1,0 +1,196 @@
+// The page of `pictorch serve`: brings images from the person to the answerer, and answers to the screen.
+import { inWords, showAnswer } from "./answer.js";
+import { describe, predict, Problem } from "./answerer.js";
+import { closeCamera, openCamera, takeFrame } from "./camera.js";
+import { byId, make } from "./dom.js";
+import { count, percent, plural, size } from "./formats.js";
+import { clearProblems, showProblem } from "./problems.js";
+import { theme, threshold } from "./settings.js";
+import { Strip } from "./strip.js";
+
+const MOST_CLASSES_UNFOLDED = 24;
+const LIVE_PAUSE_MS = 250;
+
+const photo = byId("photo"), video = byId("video"), whole = photo.parentNode;
+let model = { classNames: [] };
+let rounds = 0; // of answering the camera all the time
+let shown = null; // the entry {file, label, answer} on the screen
+const strip = new Strip((entry) => { show(entry); stopCamera(); tellShown(); });
+const notSureBelow = threshold(() => { strip.judge(notSureBelow()); judgeShown(); });
+
+const say = (words, seen = true) => byId("said").replaceChildren(make("span", seen ? {} : { class: "unseen" }, words));
+const tellShown = () => say(`${shown.label}: ${inWords(shown.answer, notSureBelow())}`, false);
+const judgeShown = () => showAnswer(shown && shown.answer, notSureBelow(), model.classNames.length);
+
+/** Asks about files and shows each answer as it comes, unless the person has meanwhile chosen another. */
+async function ask(files) {
+  let number = 0, answered = 0, latest = shown;
+  const waiting = (seconds) => say(`The server is busy; trying again in ${Math.ceil(seconds)} s.`);
+  say(files.length > 1 ? `Asking about ${count(files.length)} images…` : "Asking…");
+  for await (const { answer, problem } of predict(files, { maxBytes: model.maxBytes, waiting })) {
+    const file = files[number++];
+    if (problem) {
+      showProblem(problem, file.name, () => ask([file]));
+    } else {
+      answered++;
+      const entry = { file, label: file.name, answer };
+      strip.add(entry);
+      strip.judge(notSureBelow());
+      if (shown === latest) show(latest = entry);
+    }
+    if (files.length > 1) say(`${count(answered)} of ${plural(files.length, "image")} answered`);
+  }
+  if (files.length === 1) answered && shown === latest ? tellShown() : say("");
+}
+
+/** Puts an entry on the screen; while the camera is open, its picture stays where the original would be. */
+function show(entry) {
+  shown = entry;
+  byId("seen").src = entry.answer.seen;
+  byId("seen").alt = `${entry.label} as the model sees it`;
+  if (!video.srcObject) showOriginal(entry);
+  showStage();
+  strip.mark(entry);
+  judgeShown();
+}
+
+function showOriginal({ file, label }) {
+  URL.revokeObjectURL(photo.src);
+  photo.onload = () => shape(photo.naturalWidth, photo.naturalHeight);
+  photo.onerror = () => { photo.hidden = true; byId("original-name").append(" (the browser cannot show this kind of file)"); };
+  photo.hidden = false;
+  photo.src = URL.createObjectURL(file);
+  photo.alt = label;
+  byId("original-name").replaceChildren(make("bdi", {}, label));
+}
+
+/** Fits the original into its square, and marks the part of it that the model is given. */
+function shape(width, height) {
+  whole.classList.toggle("cut", model.fit === "crop");
+  const shares = { "--width": width / height, "--height": height / width };
+  for (const [name, share] of Object.entries(shares)) whole.style.setProperty(name, Math.min(1, share));
+}
+
+function showStage() {
+  const isOpen = video.srcObject !== null;
+  byId("pair").hidden = !isOpen && !shown;
+  byId("invitation").hidden = isOpen || shown !== null;
+  byId("seen").hidden = shown === null;
+  photo.hidden ||= isOpen;
+  video.hidden = !isOpen;
+  byId("camera").hidden = !isOpen;
+  byId("open-camera").hidden = isOpen;
+}
+
+async function startCamera() {
+  clearProblems();
+  try {
+    await openCamera(video, stopCamera);
+  } catch (problem) {
+    return showProblem(problem);
+  }
+  shape(video.videoWidth, video.videoHeight);
+  byId("original-name").replaceChildren("The camera");
+  showStage();
+  byId("take").focus();
+}
+
+function stopCamera() {
+  if (!video.srcObject) return;
+  const hadFocus = byId("camera").contains(document.activeElement);
+  closeCamera(video);
+  byId("live").checked = false;
+  if (shown) showOriginal(shown);
+  showStage();
+  if (hadFocus) byId("open-camera").focus();
+}
+
+/** Answers what the camera sees again and again; such images are not kept. */
+async function live() {
+  const round = ++rounds;
+  while (round === rounds && video.srcObject && byId("live").checked) {
+    if (!document.hidden) {
+      const file = await takeFrame(video);
+      for await (const { answer, problem } of predict([file], { maxBytes: model.maxBytes })) {
+        if (!byId("live").checked) return;
+        if (problem) { byId("live").checked = false; return showProblem(problem, "", () => byId("live").click()); }
+        show({ file, label: file.name, answer });
+      }
+    }
+    await new Promise((wake) => setTimeout(wake, LIVE_PAUSE_MS));
+  }
+}
+
+function receive(files, otherwise) {
+  if (files.length === 0) {
+    clearProblems();
+    return showProblem(new Problem(otherwise));
+  }
+  stopCamera();
+  clearProblems();
+  ask([...files]);
+}
+
+function showModel() {
+  const { classNames, metrics, name, version } = model, side = count(model.size);
+  const [split, scores] = metrics.test ? ["test", metrics.test] : ["validation", metrics.val];
+  const range = scores?.accuracy_interval.map((end) => (end * 100).toFixed(2)).join("–");
+  const facts = [
+    plural(classNames.length, "class", "classes"),
+    `${side} × ${side} pixels`,
+    scores && `${split} accuracy ${percent(scores.accuracy, 2)} (95 % interval ${range} %, n = ${count(scores.n)})`,
+  ];
+  document.title = `${name} · pictorch serve`;
+  byId("name").textContent = name;
+  byId("facts").textContent = facts.filter(Boolean).join(" · ");
+  byId("seen-size").textContent = `, ${side} × ${side} pixels`;
+  const limits = [model.maxBytes && size(model.maxBytes), model.maxPixels && `${count(model.maxPixels / 1e6)} megapixels`];
+  byId("limit").textContent = limits.some(Boolean) ? `up to ${limits.filter(Boolean).join(" and ")} each` : "";
+  byId("class-count").textContent = `What it can say: ${facts[0]}`;
+  byId("classes").replaceChildren(...classNames.map((one) => make("li", {}, make("bdi", {}, one))));
+  byId("classes").parentNode.open = classNames.length <= MOST_CLASSES_UNFOLDED;
+  byId("curl").textContent = model.example;
+  byId("privacy").textContent = `${model.privacy} pictorch ${version}.`;
+  byId("model").hidden = false;
+}
+
+async function meet() {
+  try {
+    model = await describe();
+    showModel();
+    judgeShown();
+  } catch (problem) {
+    showProblem(problem, "", meet);
+  }
+}
+
+const dragging = (is) => document.body.classList.toggle("dragging", is);
+addEventListener("dragover", (event) => { event.preventDefault(); dragging(true); });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) dragging(false); });
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  dragging(false);
+  receive(event.dataTransfer.files, "What you dropped is not a file. Save the image first, then drop the file.");
+});
+addEventListener("paste", (event) =>
+  receive(event.clipboardData.files, "There is no image on the clipboard. Copy one, then paste again."));
+addEventListener("keydown", (event) => { if (event.key === "Escape") stopCamera(); });
+byId("files").onchange = ({ target }) => { const files = [...target.files]; target.value = ""; if (files.length) receive(files); };
+byId("open-camera").onclick = startCamera;
+byId("close-camera").onclick = stopCamera;
+byId("take").onclick = async () => { clearProblems(); ask([await takeFrame(video)]); };
+byId("live").onchange = live;
+byId("forget").onclick = () => {
+  strip.forget();
+  shown = null;
+  URL.revokeObjectURL(photo.src);
+  photo.removeAttribute("src");
+  clearProblems();
+  showStage();
+  judgeShown();
+  say("Forgotten.");
+  byId("files").focus();
+};
+theme();
+judgeShown();
+meet();
