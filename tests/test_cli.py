@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.table import Table
@@ -29,6 +30,8 @@ from pictorch.views import ViewScores
 GENERAL_FLAGS = {"help", "json", "quiet", "verbose", "debug"}
 
 
+# How a command line prints what Python gets as an object.
+FORMS = {"jsonl", "csv"}
 # What Python may be given and a command line cannot.
 OBJECTS = {"console", "model", "loss"}
 
@@ -57,7 +60,7 @@ def test_no_public_name_is_a_module_too() -> None:
 @pytest.mark.parametrize("verb", sorted(verbs()))
 def test_every_verb_has_a_twin_with_the_same_parameters(verb: str) -> None:
     twin = getattr(pictorch, verb.replace(" ", "_"))
-    asked = {action.dest for action in verbs()[verb]._actions} - GENERAL_FLAGS
+    asked = {action.dest for action in verbs()[verb]._actions} - GENERAL_FLAGS - FORMS
     assert asked == inspect.signature(twin).parameters.keys() - (OBJECTS - asked)
 
 
@@ -241,10 +244,12 @@ def test_control_characters_of_class_names_are_shown(
 ) -> None:
     name = "a\x1b[2Jb"
     score = ClassScore(name, 1, 1.0, 1.0, 1.0, None)
+
+    def answered(*unused: object, **options: object) -> list[Prediction]:
+        return [Prediction("x\n.png", ((name, 1.0),))]
+
     print_evaluation(Evaluation("val", 1, 1.0, (0.2, 1.0), 0.1, None, (score,), {}, ((1,),), "best", 1, 0))
-    monkeypatch.setattr(
-        "pictorch.predictor.predict", lambda *unused, **options: [Prediction("x\n.png", ((name, 1.0),))]
-    )
+    monkeypatch.setattr("pictorch.predictor.load", lambda source: Mock(stream=answered))
     assert cli.main(["predict", "run", "x"]) == 0
     said = capsys.readouterr().out
     assert said.count(r"a\x1b[2Jb") == 2

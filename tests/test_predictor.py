@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,40 @@ def test_path_bytes_and_array_are_the_same_image(predictor, tmp_path, height, wi
     assert [answer.source for answer in answers] == [str(path), str(path), "image 2", "image 3"]
 
 
+def test_what_holds_the_same_pixels_is_the_same_image(predictor, tmp_path):
+    pixels = photo(40, 57)
+    path = tmp_path / "photo.png"
+    path.write_bytes(png(pixels))
+    read_already = io.BytesIO(png(pixels))
+    read_already.read()
+    with path.open("rb") as file:
+        same = [pixels, Image.open(path), Image.fromarray(pixels), file, read_already, bytearray(png(pixels))]
+        answers = predictor(iter(same))
+    assert len({answer.classes for answer in answers}) == 1
+    assert [answer.source for answer in answers] == [f"image {place}" for place in range(len(same))]
+
+
+def test_transparent_pixels_are_white_however_they_come(predictor):
+    pixels = np.dstack([photo(30, 30), photo(30, 30)[..., :1]])
+    answers = predictor([pixels, Image.fromarray(pixels), png(pixels)])
+    assert len({answer.classes for answer in answers}) == 1
+    assert answers[0].classes != predictor([pixels[..., :3]])[0].classes
+
+
+def test_a_picture_that_pillow_holds_is_turned_upright_as_its_file_is(predictor):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(photo(20, 30)).save(buffer, "PNG", exif=exif)
+    held, file = predictor([Image.open(buffer), buffer])
+    assert held.classes == file.classes
+
+
+def test_the_place_of_a_wrong_image_in_a_mixed_list_is_named(predictor):
+    with pytest.raises(DataError, match=r"^image 2 is an array of float64 and shape \(8, 8, 3\); give"):
+        predictor([photo(8, 8), png(photo(8, 8)), photo(8, 8) / 255])
+
+
 def test_answer_is_the_graph_s_answer_to_the_decoded_pixels(predictor):
     data = png(photo(30, 50))
     expected = predictor.probabilities(decode_image(data, SIZE)[np.newaxis])[0]
@@ -111,17 +146,34 @@ def test_prediction_as_json(predictor):
     "image",
     [
         np.zeros((8, 8), np.float32),
-        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
         np.zeros((8, 8, 3), np.float32),
         np.zeros((0, 8, 3), np.uint8),
         b"no image",
         b"",
         None,
+        io.StringIO("text"),
+        Image.new("F", (8, 8)),
         "missing.png",
         "nul\0.png",
+        "*.png",
         ".",
     ],
-    ids=["grey floats", "rgba", "float", "no rows", "text", "no bytes", "none", "missing", "nul", "folder"],
+    ids=[
+        "grey floats",
+        "channels first",
+        "float",
+        "no rows",
+        "text",
+        "no bytes",
+        "none",
+        "file of text",
+        "PIL floats",
+        "missing",
+        "nul",
+        "pattern",
+        "folder",
+    ],
 )
 def test_what_is_no_image_is_a_data_error_of_one_line(predictor, image):
     with pytest.raises(DataError) as caught:
@@ -129,7 +181,11 @@ def test_what_is_no_image_is_a_data_error_of_one_line(predictor, image):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("image", ["photo.png", b"bytes"])
+@pytest.mark.parametrize(
+    "image",
+    ["photo.png", Path("photo.png"), b"bytes", io.BytesIO(), Image.new("L", (8, 8)), photo(8, 8)],
+    ids=["text", "path", "bytes", "file", "PIL", "array"],
+)
 def test_one_image_without_a_list_is_refused(predictor, image):
     with pytest.raises(DataError, match=r"\[image\]"):
         predictor(image)
@@ -140,6 +196,35 @@ def test_bad_image_among_good_ones_is_named(predictor, tmp_path):
     path.write_bytes(png(photo(30, 30))[:60])
     with pytest.raises(DataError, match=r"broken\.png"):
         predictor([color_image("red"), path])
+
+
+def test_a_folder_stands_for_its_images_and_tells_what_is_none(predictor, tmp_path):
+    for name in ("b/2.png", "a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(color_image("red")))
+    (tmp_path / "b/1.png").write_bytes(b"no image")
+    answers = predictor([tmp_path, color_image("blue")])
+    assert [answer.source for answer in answers] == [f"{tmp_path}/a.png", f"{tmp_path}/b/2.png", "image 1"]
+    (refused,) = answers.refused
+    assert refused.source == f"{tmp_path}/b/1.png"
+    assert "not an image" in refused.error
+    assert answers.to_json()["refused"] == [refused.to_json()]
+
+
+def test_a_stream_answers_before_it_has_seen_all_images(predictor):
+    def images():
+        for _ in range(100):
+            yield color_image("red")
+        raise AssertionError("asked for more than was needed")
+
+    answers = predictor.stream(images())
+    assert [next(answers).name for _ in range(64)] == ["red"] * 64
+
+
+def test_a_stream_goes_on_after_what_is_no_image(predictor):
+    answers = list(predictor.stream([color_image("red"), b"no image", None, color_image("blue")]))
+    assert [getattr(answer, "name", "refused") for answer in answers] == ["red", "refused", "refused", "blue"]
+    assert all(answer.named for answer in answers[1:3])
 
 
 def test_bundle_and_run_are_both_sources(bundle, run, tmp_path):

@@ -26,6 +26,7 @@ FREE = (
     "recipe",
     "recipe.files",
     "images",
+    "image_inputs",
     "plugins",
     "run_folder",
     "run_list",

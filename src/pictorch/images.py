@@ -142,6 +142,13 @@ def decode(data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop"
         return Decoded(pixels, upright.width, upright.height, _has_several_frames(image))
 
 
+def fit_image(image: Image.Image, stored_size: int, name: str = "image", fit: Fit = "crop") -> Pixels:
+    """Returns what decode_image returns, of an image that Pillow holds; raises DataError with `name`."""
+    with _pillow_quiet(), _explained(shown(name)):
+        image.load()
+        return _fitted(_upright(image), stored_size, fit)
+
+
 def read_whole(data: bytes, name: str = "image") -> WholeImage:
     """Returns the whole image, neither cut nor resized; raises DataError with `name`."""
     with _opened(data, name) as image:
@@ -190,26 +197,34 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     label = shown(name)
     if not data:
         raise DataError(f"{label}: the file is empty (0 bytes); copy it again")
-    too_large = f"more than {MAX_PIXELS:,} pixels; make the image smaller first"
-    with _pillow_quiet():
-        try:
-            with Image.open(io.BytesIO(data), formats=ALLOWED_FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise _UnusableError(too_large)
-                yield image
-        except _UnusableError as error:
-            raise DataError(f"{label}: {error}") from None
-        except Image.DecompressionBombError:
-            raise DataError(f"{label}: {too_large}") from None
-        except UnidentifiedImageError:
-            raise DataError(f"{label}: {_not_an_image(data)}") from None
-        except MemoryError:
-            raise DataError(f"{label}: not enough memory to decode it; make the image smaller") from None
-        except Exception as error:  # a decoder fed with anything can raise anything
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise DataError(
-                f"{label}: damaged or truncated image of {len(data):,} bytes ({reason}); copy it again"
-            ) from None
+    source = io.BytesIO(data)
+    with (
+        _pillow_quiet(),
+        _explained(label, data),
+        Image.open(source, formats=ALLOWED_FORMATS) as image,
+    ):
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        yield image
+
+
+@contextmanager
+def _explained(label: str, data: bytes = b"") -> Iterator[None]:
+    """Makes a DataError of whatever Pillow raises over an image, and over its bytes where there are any."""
+    try:
+        yield
+    except _UnusableError as error:
+        raise DataError(f"{label}: {error}") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{label}: more than {MAX_PIXELS:,} pixels; make the image smaller first") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{label}: {_not_an_image(data)}") from None
+    except MemoryError:
+        raise DataError(f"{label}: not enough memory to decode it; make the image smaller") from None
+    except Exception as error:  # a decoder fed with anything can raise anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        size = f" of {len(data):,} bytes" if data else ""
+        raise DataError(f"{label}: damaged or truncated image{size} ({reason}); copy it again") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:

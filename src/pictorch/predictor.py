@@ -2,8 +2,10 @@
 
 import io
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,15 @@ from PIL import Image
 
 from pictorch import durable, notebook
 from pictorch.bundle import Bundle, is_bundle, open_bundle
-from pictorch.errors import CheckpointError, DataError, RecipeError, unreadable
-from pictorch.images import InputSpec, decode_image, fit_pixels, shown, side_in_header
+from pictorch.errors import CheckpointError, DataError, RecipeError
+from pictorch.host import usable_cpus
+from pictorch.image_files import Refusal
+from pictorch.image_inputs import ImageInput, given_images, is_one_image
+from pictorch.images import decode_image, shown, side_in_header
 from pictorch.markup import Markup, element
 from pictorch.run_folder import RunFolder
 from pictorch.softmax import probabilities
 from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, view_of
-
-ImageInput = str | Path | bytes | NDArray[np.uint8]
 
 _BATCH_SIZE = 32
 _MOST_SHOWN = 24
@@ -54,7 +57,19 @@ class Prediction:
 
 
 class Predictions(list[Prediction]):
-    """The predictions of several images: a list, which a notebook shows with the pictures."""
+    """The predictions of several images: a list, which a notebook shows with the pictures.
+
+    `refused` tells of the files that were found in a folder or by a pattern and are no images.
+    """
+
+    def __init__(self, predictions: Iterable[Prediction] = (), refused: Iterable[Refusal] = ()) -> None:
+        super().__init__(predictions)
+        self.refused = list(refused)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the object that `predict --json` prints; 'refused' stands there where something was."""
+        record = {"predictions": [prediction.to_json() for prediction in self]}
+        return record | ({"refused": [each.to_json() for each in self.refused]} if self.refused else {})
 
     def _repr_html_(self) -> str:
         shown_ones = map(_shown_answer, self[:_MOST_SHOWN])
@@ -77,30 +92,58 @@ class Predictor:
 
     def __call__(
         self,
-        images: Sequence[ImageInput],
+        images: Iterable[ImageInput],
         top: int = 5,
         views: str = NO_VIEWS,
         views_below: float | None = None,
     ) -> Predictions:
         """Returns a prediction for each image, with its `top` classes at most.
 
-        An image is the path of a file, the bytes of one, or a uint8 array (H, W, 3) in RGB or (H, W)
-        in grey; all are brought to the input's size by the same rule. `views` names what each is shown as,
-        with `views_below` only where the image alone gives no class that probability. Raises DataError for
-        what is no image, RecipeError for the views.
+        An image is the path of a file, the bytes of one, a binary file object, a PIL image, or a uint8
+        array: (H, W, 3) in RGB, (H, W, 4) with transparency, (H, W) in grey. All are brought to the
+        input's size by the same rule. A folder and a pattern stand for the files that they hold, see
+        image_files; one of them that is no image is told in `refused`. `views` names what each image is
+        shown as, with `views_below` only where the image alone gives no class that probability. Raises
+        DataError for any other image that is none, RecipeError for the views and a `top` below 1.
         """
-        if isinstance(images, str | Path | bytes):
-            raise DataError("predictor takes a list of images; put the one into a list: [image]")
-        predictions, choice = Predictions(), ViewChoice(views, views_below)
-        self.check_views(choice)
-        for start in range(0, len(images), _BATCH_SIZE):
-            chunk = images[start : start + _BATCH_SIZE]
-            names = [_source_name(image, start + place) for place, image in enumerate(chunk)]
-            spec = self.bundle.input
-            batch = np.stack([_pixels(image, spec, name) for image, name in zip(chunk, names, strict=True)])
-            for name, row in zip(names, self._answers(batch, choice), strict=True):
-                predictions.append(self._prediction(name, row, top))
+        predictions = Predictions()
+        for answer in self.stream(images, top, views, views_below):
+            if isinstance(answer, Prediction):
+                predictions.append(answer)
+            elif answer.named:
+                raise DataError(answer.error)
+            else:
+                predictions.refused.append(answer)
         return predictions
+
+    def stream(
+        self,
+        images: Iterable[ImageInput],
+        top: int = 5,
+        views: str = NO_VIEWS,
+        views_below: float | None = None,
+    ) -> Iterator[Prediction | Refusal]:
+        """Yields the same, image after image in their order, and a Refusal in place of any that is none.
+
+        Images are taken from `images` when their turn comes, so there may be any number of them.
+        """
+        if is_one_image(images):
+            raise DataError("predictor takes a list of images; put the one into a list: [image]")
+        if top < 1:
+            raise RecipeError(f"--top {top} shows nothing; ask for at least 1 class")
+        choice = ViewChoice(views, views_below)
+        self.check_views(choice)
+        waiting, spec = given_images(images), self.bundle.input
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            while chunk := list(islice(waiting, _BATCH_SIZE)):
+                fitted = list(pool.map(lambda each: each.fitted(spec), chunk))
+                pixels = [each for each in fitted if not isinstance(each, Refusal)]
+                rows = iter(self._answers(np.stack(pixels), choice) if pixels else ())
+                for one, each in zip(chunk, fitted, strict=True):
+                    if isinstance(each, Refusal):
+                        yield each
+                    else:
+                        yield self._prediction(one.name, next(rows), top)
 
     def probabilities(
         self, images: NDArray[np.uint8], batch_size: int = 64, view: View = IMAGE
@@ -190,12 +233,11 @@ def predict(
 ) -> Predictions:
     """Returns a prediction for each image from a bundle, or from a run's bundle.
 
-    `views` (none, flip or flip_shift) and `views_below` are those of Predictor. Raises CheckpointError for
-    the bundle, DataError for an image, RecipeError for the views and where `top` is below 1.
+    Images, `views` (none, flip or flip_shift) and `views_below` are those of Predictor. Raises
+    CheckpointError for the bundle, DataError for an image, RecipeError for the views and where `top` is
+    below 1.
     """
-    if top < 1:
-        raise RecipeError(f"--top {top} shows nothing; ask for at least 1 class")
-    return load(source)(list(images), top, views, views_below)
+    return load(source)(images, top, views, views_below)
 
 
 def _bundle_path(source: Path) -> Path:
@@ -207,10 +249,6 @@ def _bundle_path(source: Path) -> Path:
             f"{source} has no bundle yet; make it with `pictorch export {shlex.quote(str(source))}`"
         )
     return path
-
-
-def _source_name(image: ImageInput, place: int) -> str:
-    return str(image) if isinstance(image, str | Path) else f"image {place}"
 
 
 def _shown_answer(prediction: Prediction) -> tuple[str, Markup]:
@@ -230,38 +268,3 @@ def _picture(source: str) -> Markup | None:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return notebook.picture(buffer.getvalue(), source, side=_PICTURE_SIDE)
-
-
-def _pixels(image: ImageInput, spec: InputSpec, name: str) -> NDArray[np.uint8]:
-    """Returns the image fitted to uint8 (stored_size, stored_size, 3); raises DataError."""
-    if isinstance(image, bytes):
-        return decode_image(image, spec.stored_size, name, spec.fit)
-    if isinstance(image, str | Path):
-        try:
-            data = Path(image).read_bytes()
-        except (OSError, ValueError) as error:
-            raise DataError(f"{shown(name)} {unreadable(name, error)}") from None
-        return decode_image(data, spec.stored_size, name, spec.fit)
-    if isinstance(image, np.ndarray) and image.ndim == 2 and image.dtype == np.uint8:
-        image = np.repeat(image[..., np.newaxis], 3, axis=2)  # grey
-    if not _is_rgb(image):
-        raise DataError(
-            f"{name} is {_in_words(image)}; give a path, bytes or a uint8 array (height, width, 3)"
-        )
-    return fit_pixels(image, spec.stored_size, spec.fit).pixels
-
-
-def _in_words(image: Any) -> str:
-    if isinstance(image, np.ndarray):
-        return f"an array of {image.dtype} and shape {image.shape}"
-    return f"a {type(image).__name__}"
-
-
-def _is_rgb(image: Any) -> bool:
-    return (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and image.ndim == 3
-        and image.shape[2] == 3
-        and image.size > 0
-    )

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 import pictorch
-from messages.case import Case, again, instead, succeeds, told, typed
+from made_data import noise, write_image
+from messages.case import Case, Remedy, again, instead, succeeds, told, typed
 from messages.cases_cifar10 import by_hand
 from messages.faults import Fault, environment, full_disk, locked, ordinary_rights, patched
 from messages.material import bundle, recipe, run
+from pictorch import image_files
 from pictorch.bundle.agreement import Agreement
 from pictorch.exporting import parity
 from pictorch.training import loop, session
@@ -61,6 +63,27 @@ def disagree(*unused: object) -> Agreement:
     return Agreement(1000, 0.5, 12)
 
 
+def with_image() -> None:
+    """Makes a bundle and an image beside it."""
+    bundle()
+    write_image(Path("image.png"), noise(8, 8))
+
+
+def _opened(mode: str, closed: bool = False) -> object:
+    with open("image.png", mode, encoding=None if "b" in mode else "latin-1") as file:
+        if closed:
+            file.close()
+        return pictorch.load("bundle")([file])  # type: ignore[list-item]
+
+
+def _answered(mode: str) -> Remedy:
+    """The image, opened as the message says, gets an answer."""
+    return lambda case, message: None if _opened(mode) else pytest.fail("no answer")
+
+
+GIVEN = "python: the command line gives paths"
+
+
 # fmt: off
 CASES = [
     Case("loss that explodes", WILD, 6, "learning rate 1e+20", lambda case, message: instead(f"train small.yaml -q --out other --set {message.split('`')[1].split()[1]}", says="start a new run with `--set optimizer.lr=0.1`")(case, message), recipe, makes=("out",)),
@@ -77,6 +100,12 @@ CASES = [
     Case("one image for a list", "predict bundle image.png", 3, "put the one into a list", told("only the message is at hand: the mended call is [image]", says="[image]"), bundle, only="python: the command line always makes a list", call=lambda: pictorch.load("bundle")("image.png")),  # type: ignore[arg-type]
     Case("number for an image", "predict bundle image.png", 3, "image 0 is a int", told("the mended call is any other case's", says="give a path"), bundle, only="python: the command line gives paths", call=lambda: pictorch.load("bundle")([5])),  # type: ignore[list-item]
     Case("floats for an image", "predict bundle image.png", 3, "float64 and shape (8, 8, 3)", told("the mended call is any other case's", says="uint8 array"), bundle, only="python: the command line gives paths", call=lambda: pictorch.load("bundle")([np.zeros((8, 8, 3))])),
+    Case("file object of text", "predict bundle image.png", 3, "image 0 is a file object of text", _answered("rb"), with_image, only=GIVEN, call=lambda: _opened("r")),
+    Case("file object that is closed", "predict bundle image.png", 3, "image 0 is a file object that cannot be read", _answered("rb"), with_image, only=GIVEN, call=lambda: _opened("rb", closed=True)),
+    Case("image file that is too large", "predict bundle image.png", 3, "image.png has more than 5 bytes", again(lambda: None), with_image, patched(image_files, "LARGEST_FILE_BYTES", 5)),
+    Case("folder without images", "predict bundle empty", 3, "empty holds no image", again(lambda: write_image(Path("empty/a.png"), noise(8, 8))), lambda: (bundle(), Path("empty").mkdir())),
+    Case("pattern of no file", "predict bundle '*.png'", 3, "*.png matches no file", again(lambda: write_image(Path("a.png"), noise(8, 8))), bundle),
+    Case("two forms of answers", "predict bundle image.png --jsonl", 2, "--json is one object", again(lambda: None), with_image, only="cli: Python gets objects"),
 ]
 # fmt: on
 

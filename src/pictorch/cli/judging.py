@@ -1,4 +1,4 @@
-"""The commands that judge a run, make its bundle, and use it."""
+"""The commands that judge a run, and make and check its bundle."""
 
 import argparse
 import shlex
@@ -8,7 +8,7 @@ from pictorch.cli.parser import AddVerb
 
 
 def add(verb: AddVerb) -> None:
-    """Adds evaluate, export, verify, predict and report."""
+    """Adds evaluate, export, verify and report."""
     evaluate = verb("evaluate", _evaluate, "judge a run or a bundle")
     evaluate.add_argument("source", metavar="RUN|BUNDLE")
     evaluate.add_argument("--split", default="val", help="val (default) or test, whose openings are counted")
@@ -17,7 +17,7 @@ def add(verb: AddVerb) -> None:
     )
     evaluate.add_argument("--data", metavar="SOURCE", help="where the images lie now")
     evaluate.add_argument("--out", metavar="DIR", help="where a bundle's evaluation goes")
-    _add_views(evaluate)
+    add_views(evaluate)
 
     export = verb("export", _export, "write the bundle of a run")
     export.add_argument("run", metavar="RUN")
@@ -33,17 +33,12 @@ def add(verb: AddVerb) -> None:
     verify = verb("verify", _verify, "check a bundle's hashes and replay its golden samples")
     verify.add_argument("bundle", metavar="BUNDLE")
 
-    predict = verb("predict", _predict, "name what is in images")
-    predict.add_argument("source", metavar="RUN|BUNDLE")
-    predict.add_argument("images", nargs="+", metavar="IMAGE")
-    predict.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default 5)")
-    _add_views(predict)
-
     report = verb("report", _report, "write the run's report as one HTML file")
     report.add_argument("run", metavar="RUN")
 
 
-def _add_views(command: argparse.ArgumentParser) -> None:
+def add_views(command: argparse.ArgumentParser) -> None:
+    """Adds the flags of views."""
     command.add_argument(
         "--views", default="none", metavar="SET", help="average the answers to views: flip or flip_shift"
     )
@@ -98,21 +93,6 @@ def _verify(args: argparse.Namespace) -> None:
         f"{args.bundle} is whole and answers as it did when it was made "
         f"({result.golden_n} golden samples, largest difference {result.largest_difference:.1e})"
     )
-    return None
-
-
-def _predict(args: argparse.Namespace) -> None:
-    from pictorch.images import shown
-    from pictorch.predictor import predict
-
-    predictions = predict(
-        args.source, args.images, top=args.top, views=args.views, views_below=args.views_below
-    )
-    if args.json:
-        return print_json({"predictions": [prediction.to_json() for prediction in predictions]})
-    for prediction in predictions:
-        answers = "  ".join(f"{shown(name)} {probability:.2%}" for name, probability in prediction.classes)
-        print(f"{shown(prediction.source)}: {answers}")
     return None
 
 

@@ -1,0 +1,105 @@
+"""Files, folders and patterns as sources of images."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from messages.faults import ordinary_rights
+from pictorch import image_files
+from pictorch.errors import DataError
+from pictorch.image_files import Refusal, found_files, read_image_file
+
+
+def touched(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def sources(place: str | Path) -> list[str]:
+    found = found_files(place)
+    assert found is not None
+    return [each.source if isinstance(each, Refusal) else each for each in found]
+
+
+def test_a_folder_gives_its_images_and_those_below_in_one_order(place: Path) -> None:
+    touched("place/b.png", "place/a.JPG", "place/z/1.webp", "place/c/d/2.tif", "place/notes.txt", "place/png")
+    touched("place/.hidden.png", "place/.git/x.png")
+    assert sources("place") == ["place/a.JPG", "place/b.png", "place/c/d/2.tif", "place/z/1.webp"]
+    assert sources(place) == [f"{place}/{name}" for name in ("a.JPG", "b.png", "c/d/2.tif", "z/1.webp")]
+
+
+def test_links_to_images_count_and_links_to_folders_lead_nowhere() -> None:
+    touched("place/x.png", "other/y.png")
+    Path("place/link.png").symlink_to("x.png")
+    Path("place/round").symlink_to(".")
+    Path("place/elsewhere").symlink_to(Path("other").resolve())
+    assert sources("place") == ["place/link.png", "place/x.png"]
+    Path("here").symlink_to("place")
+    assert sources("here") == ["here/link.png", "here/x.png"], "what the user names is followed"
+
+
+def test_a_pattern_gives_the_files_that_it_matches() -> None:
+    touched("p/b.png", "p/a.png", "p/deep/er/c.png", "p/d.dat")
+    assert sources("p/*.png") == ["p/a.png", "p/b.png"]
+    assert sources("p/**/*.png") == ["p/a.png", "p/b.png", "p/deep/er/c.png"]
+    assert sources("p/[b-d].*") == ["p/b.png", "p/d.dat"]
+
+
+def test_a_name_with_brackets_is_first_a_name() -> None:
+    touched("a[1].png", "a1.png")
+    assert found_files("a[1].png") is None
+    assert sources("a[12].png") == ["a1.png"]
+
+
+@pytest.mark.parametrize("name", ["missing.png", "a.png", "nul\0*.png", ""])
+def test_any_other_name_can_only_be_a_file(name: str) -> None:
+    touched("a.png")
+    assert found_files(name) is None
+
+
+@pytest.mark.parametrize("name", ["empty", "*.png"])
+def test_what_gives_nothing_is_refused_by_its_name(name: str) -> None:
+    Path("empty").mkdir()
+    (refusal,) = found_files(name) or ()
+    assert isinstance(refusal, Refusal)
+    assert (refusal.source, refusal.named) == (name, True)
+    assert "; " in refusal.error
+
+
+def test_a_pipe_and_a_broken_link_are_refused_and_not_waited_for() -> None:
+    touched("place/a.png")
+    os.mkfifo("place/pipe.png")
+    Path("place/link.png").symlink_to("nowhere")
+    assert [isinstance(each, Refusal) for each in found_files("place") or ()] == [False, True, True]
+
+
+def test_a_closed_folder_is_refused_and_the_rest_goes_on() -> None:
+    touched("place/a/x.png", "place/b/y.png")
+    Path("place/a").chmod(0)
+    with ordinary_rights():
+        closed, open_one = found_files("place") or ()
+    Path("place/a").chmod(0o700)
+    assert open_one == "place/b/y.png"
+    assert isinstance(closed, Refusal)
+    assert "Permission denied" in closed.error
+
+
+def test_many_files_are_found_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is listed when its turn comes, so the first image is answered before the last is known."""
+    touched(*(f"place/{folder}/{number}.png" for folder in "abc" for number in range(3)))
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
+    found = found_files("place")
+    assert found is not None
+    assert next(found) == "place/a/0.png"
+    assert listed == ["place", "place/a"]
+
+
+def test_a_file_that_is_too_large_is_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("big.png").write_bytes(b"123456")
+    monkeypatch.setattr(image_files, "LARGEST_FILE_BYTES", 5)
+    with pytest.raises(DataError, match="more than 5 bytes"):
+        read_image_file("big.png")
