@@ -86,7 +86,8 @@ def best_epoch(epochs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def epochs_planned(facts: Mapping[str, Any]) -> int:
     """Returns the epoch where training ends when nothing stops it, added segments included."""
     last = facts["segments"][-1]
-    return int(last["first_epoch"] + last["epochs"])
+    end: float = last["first_epoch"] + last["epochs"]
+    return math.ceil(end)
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:

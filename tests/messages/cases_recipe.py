@@ -77,7 +77,7 @@ CASES = [
     problem("no value", "--set train.epochs", "--set train.epochs:", instead(f"{TRAIN} --set train.epochs=5", says="as `--set train.epochs=5`")),
     problem("no section", "--set epochs=3", "--set epochs:", instead(f"{TRAIN} --set train.epochs=5", says="as `--set train.epochs=5`")),
     problem("value that is no YAML", "--set data.source=[", "--set data.source=[", instead(f"{TRAIN} --set 'data.source=\"photos\"'", says="put it in quotes")),
-    problem("zero epochs", "--set train.epochs=0", "train.epochs = 0", instead(f"{TRAIN} --set train.epochs=1", says="greater than or equal to 1")),
+    problem("zero epochs", "--set train.epochs=0", "train.epochs = 0", instead(f"{TRAIN} --set train.epochs=1", says="greater than 0")),
     problem("rate that is text", "--set optimizer.lr=fast", "optimizer.lr = 'fast'", instead(f"{TRAIN} --set optimizer.lr=0.01", says="should be a valid number")),
     problem("nearly a choice", "--set schedule.name=cosin", "schedule.name = 'cosin'", meant),
     problem("triple with a zero", "--set 'model.std=[0, 1, 1]'", "model.std = [0, 1, 1]", instead(f"{TRAIN} --set 'model.std=[1, 1, 1]'", says="greater than 0")),

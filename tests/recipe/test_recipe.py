@@ -58,7 +58,6 @@ def test_a_recipe_does_not_change() -> None:
     [
         ("train__epochs", "3"),
         ("train__epochs", True),
-        ("train__epochs", 3.0),
         ("train__batch_size", 128.0),
         ("train__seed", "0"),
         ("train__threads", "2"),
@@ -113,7 +112,7 @@ def test_nothing_is_converted(path: str, value: object) -> None:
         ("schedule__final_factor", [0, 1], [-0.1, 1.1]),
         ("schedule__step_epochs", [1], [0]),
         ("schedule__step_factor", [0.1, 1], [0, 2]),
-        ("train__epochs", [1], [0]),
+        ("train__epochs", [1, 7.6, 0.5], [0, -1, float("nan")]),
         ("train__batch_size", [1], [0]),
         ("train__seed", [0, 2**63 - 1], [-1, 2**63]),
         ("train__device", ["auto", "cpu", "cuda", "mps"], ["gpu", "cuda:0"]),

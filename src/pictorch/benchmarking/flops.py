@@ -12,6 +12,7 @@ from pictorch.datasets import Splits
 from pictorch.networks import build_network
 from pictorch.networks.summary import summarize
 from pictorch.recipe import Recipe
+from pictorch.training.schedules import Segment
 from pictorch.training.sizes import side_at
 
 
@@ -31,7 +32,7 @@ def multiply_adds_of_sides(recipe: Recipe, splits: Splits) -> dict[int, int]:
 def training_flops(recipe: Recipe, training_images: int, steps: int, multiply_adds: Mapping[int, int]) -> int:
     """Returns the operations of the first `steps` steps of a recipe on so many training images."""
     batch_size = min(recipe.train.batch_size, training_images)
-    planned = recipe.train.epochs * (training_images // batch_size)
+    planned = Segment(0, recipe.train.epochs, 1.0).steps(training_images // batch_size)
     whole_side = max(multiply_adds)
     steps_at = Counter(side_at(recipe.augment, step / planned, whole_side) for step in range(steps))
     return sum(6 * multiply_adds[side] * batch_size * count for side, count in steps_at.items())

@@ -164,7 +164,7 @@ def do_steps(session: Session, steps: int) -> float:
         with region(STEP):
             train_step(session, measure_norm=False)
         position.step_in_epoch += 1
-        if position.step_in_epoch == session.batches.steps_per_epoch:
+        if position.step_in_epoch == session.epoch_steps:
             session.check_finite("none, since a profile keeps nothing")
             position.epoch, position.step_in_epoch = (position.epoch + 1) % session.epochs_planned, 0
             session.start_epoch()

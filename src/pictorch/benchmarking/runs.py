@@ -153,7 +153,7 @@ def figures(run: RunFolder) -> dict[str, Any]:
         "test_n": evaluation.n,
         "test_openings": run.data()["test_openings"],
         "checkpoint": evaluation.checkpoint,
-        "epochs": len(run.epochs()),
+        "epochs": min(len(run.epochs()), run.recipe().train.epochs),
         "training_seconds": round(sum(line["seconds"] for line in lines), 2),
         "epoch_seconds": round(statistics.median(line["seconds"] for line in lines), 3),
         "images_per_second": round(images / train_seconds, 1),

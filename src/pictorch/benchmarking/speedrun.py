@@ -186,7 +186,7 @@ def _row(
         test_n=evaluation.n,
         test_openings=data["test_openings"],
         checkpoint=evaluation.checkpoint,
-        epochs=len(run.epochs()),
+        epochs=min(len(run.epochs()), recipe.train.epochs),
         steps=steps,
         images=steps * min(recipe.train.batch_size, training_images),
         in_loop_seconds=round(sum(line["train_seconds"] for line in lines), 3),

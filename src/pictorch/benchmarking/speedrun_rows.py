@@ -19,7 +19,7 @@ class SeedRow:
     test_n: int | None = None
     test_openings: int | None = None
     checkpoint: str | None = None
-    epochs: int | None = None
+    epochs: float | None = None
     steps: int | None = None
     images: int | None = None
     in_loop_seconds: float | None = None

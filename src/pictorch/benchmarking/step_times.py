@@ -56,7 +56,7 @@ class StepTimes:
             _wait_for(session.runtime.device)
             seconds = time.perf_counter() - start
         position.step_in_epoch += 1
-        if position.step_in_epoch == session.batches.steps_per_epoch:
+        if position.step_in_epoch == session.epoch_steps:
             position.epoch, position.step_in_epoch = position.epoch + 1, 0
             session.start_epoch()
         return seconds

@@ -27,7 +27,7 @@ def add(verb: AddVerb) -> None:
     )
     train.add_argument(
         "--epochs",
-        type=int,
+        type=float,
         metavar="N",
         help="passes over the images (train.epochs); with --resume the new total",
     )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 Auto = Literal["auto"]
 Triple = Annotated[tuple[float, float, float], Field(strict=False)]
@@ -17,6 +17,12 @@ Alpha = Annotated[float, Field(ge=0, le=100)]
 OwnFunction = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+Epochs = Annotated[  # a whole number is the same with a point and without
+    float,
+    Field(gt=0),
+    AfterValidator(lambda epochs: int(epochs) if epochs == int(epochs) else epochs),
+    PlainSerializer(lambda epochs: epochs),
+]
 
 
 class Section(BaseModel):
@@ -328,7 +334,9 @@ class ScheduleSection(Section):
 class TrainSection(Section):
     """The loop, the machine and what is kept."""
 
-    epochs: int = Field(ge=1, description="passes over the training images")
+    epochs: Epochs = Field(
+        description="passes over the training images; with a fraction, as 7.6, the last one ends early"
+    )
     batch_size: int = Field(
         128,
         ge=1,

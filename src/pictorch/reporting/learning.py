@@ -166,7 +166,7 @@ def _points(records: Records, lines: list[Record], key: str) -> list[Point]:
 
 def _steps_per_unit(records: Records) -> float:
     """Steps are shown as epochs as soon as a finished epoch says how many steps it has."""
-    return records.epochs[-1]["step"] / len(records.epochs) if records.epochs else 1.0
+    return float(records.epochs[0]["step"]) if records.epochs else 1.0  # of the first: the last may be short
 
 
 def _significant(value: float) -> str:

@@ -1,5 +1,6 @@
 """Everything the page shows, read from the run folder once."""
 
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ class Records:
     @property
     def num_epochs_planned(self) -> int:
         """Where training ends when nothing stops it, added segments included."""
-        return epochs_planned(self.facts) if self.facts.get("segments") else self.recipe.train.epochs
+        segments = self.facts.get("segments")
+        return epochs_planned(self.facts) if segments else math.ceil(self.recipe.train.epochs)
 
     @property
     def training_command(self) -> str | None:

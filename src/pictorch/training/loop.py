@@ -125,12 +125,12 @@ def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRe
     minutes = session.recipe.train.save_every_minutes
     session.network.train()
     session.freezing.apply(session.position.epoch)
-    while session.position.step_in_epoch < session.batches.steps_per_epoch:
+    while session.position.step_in_epoch < session.epoch_steps:
         record = tracker.wants_record(session)
         gradient_norm = train_step(session, measure_norm=record)
         session.position.step_in_epoch += 1
         tracker.step(session, gradient_norm if record else None, saved_checkpoint(run) if record else "")
-        if session.position.step_in_epoch == session.batches.steps_per_epoch:
+        if session.position.step_in_epoch == session.epoch_steps:
             break
         is_due = minutes is not None and time.monotonic() - saved_at > 60 * minutes
         is_asked = stop.cause is not None
@@ -230,8 +230,8 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
         epoch=position.epoch + 1,
         step=session.step,
         lr=session.learning_rate(session.step - 1),
-        train_loss=float(session.losses.cpu().double().mean()),
-        train_accuracy=session.correct.item() / (len(session.losses) * session.batches.batch_size),
+        train_loss=float(session.losses[: session.epoch_steps].cpu().double().mean()),
+        train_accuracy=session.correct.item() / (session.epoch_steps * session.batches.batch_size),
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         val_classes=val_classes,

@@ -17,17 +17,33 @@ class Segment:
     """A stretch of epochs with a schedule of its own: the recipe's, or one added to a finished run."""
 
     first_epoch: int
-    epochs: int
+    epochs: float
     peak_factor: float
 
     @property
     def end_epoch(self) -> int:
-        """The number of epochs that are done when the segment is."""
-        return self.first_epoch + self.epochs
+        """The number of epochs that are done when the segment is, a last one that ends early among them."""
+        return self.first_epoch + math.ceil(self.epochs)
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Returns the number of steps; a fraction of an epoch has at least one."""
+        fraction = self.epochs % 1
+        last = max(1, round(fraction * steps_per_epoch)) if fraction else 0
+        return int(self.epochs) * steps_per_epoch + last
+
+    def steps_left_out(self, steps_per_epoch: int) -> int:
+        """Returns how many steps the last epoch has fewer than the others."""
+        return math.ceil(self.epochs) * steps_per_epoch - self.steps(steps_per_epoch)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the segment as run.json keeps it."""
         return asdict(self)
+
+
+def steps_before(segments: Sequence[Segment], epoch: int, steps_per_epoch: int) -> int:
+    """Returns the number of steps in the first `epoch` epochs."""
+    early = _early_ends(segments, steps_per_epoch)
+    return epoch * steps_per_epoch - sum(left_out for end_epoch, left_out in early if end_epoch <= epoch)
 
 
 def lr_factor(
@@ -42,36 +58,49 @@ def lr_factor(
     The first segment follows the recipe; an added one falls in a line from a tenth of the peak to 0.
     `falls` are the epochs after which validation lowered the rate of plateau.
     """
+    for end_epoch, left_out in _early_ends(segments, steps_per_epoch):
+        if end_epoch < segments[-1].end_epoch and step + left_out >= end_epoch * steps_per_epoch:
+            step += left_out
     epoch = step / steps_per_epoch
     segment = next(s for s in reversed(segments) if s.first_epoch <= epoch)
-    epoch_inside = epoch - segment.first_epoch
+    epoch_inside, epochs = epoch - segment.first_epoch, segment.steps(steps_per_epoch) / steps_per_epoch
     if segment is not segments[0]:
-        return segment.peak_factor * (1 - epoch_inside / segment.epochs)
-    warmup_epochs = section.warmup_fraction * segment.epochs
+        return segment.peak_factor * (1 - epoch_inside / epochs)
+    warmup_epochs = section.warmup_fraction * epochs
     if epoch_inside < warmup_epochs and section.name != "one_cycle":
         return section.warmup_start + (1 - section.warmup_start) * epoch_inside / warmup_epochs
     if section.name == "plateau":
         return float(section.step_factor ** sum(fall <= epoch for fall in falls))
-    return SHAPES[section.name](section, epoch_inside, segment.epochs)
+    return SHAPES[section.name](section, epoch_inside, epochs)
 
 
-def _constant(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _early_ends(segments: Sequence[Segment], steps_per_epoch: int) -> list[tuple[int, int]]:
+    """Returns (epochs done, steps left out) where segments end, but for those stopped before their end."""
+    following = [segment.first_epoch for segment in segments[1:]] + [segments[-1].end_epoch]
+    return [
+        (segment.end_epoch, segment.steps_left_out(steps_per_epoch))
+        for segment, next_epoch in zip(segments, following, strict=True)
+        if segment.end_epoch <= next_epoch
+    ]
+
+
+def _constant(section: ScheduleSection, epoch: float, epochs: float) -> float:
     return 1.0
 
 
-def _step(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _step(section: ScheduleSection, epoch: float, epochs: float) -> float:
     return float(section.step_factor ** (epoch // section.step_epochs))
 
 
-def _multi_step(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _multi_step(section: ScheduleSection, epoch: float, epochs: float) -> float:
     return float(section.step_factor ** sum(milestone <= epoch for milestone in section.milestones))
 
 
-def _exponential(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _exponential(section: ScheduleSection, epoch: float, epochs: float) -> float:
     return float(section.step_factor**epoch)
 
 
-def _one_cycle(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _one_cycle(section: ScheduleSection, epoch: float, epochs: float) -> float:
     """Smith & Topin, "Super-convergence", 2018, with cosines, as torch's OneCycleLR has it."""
     rise_epochs = (section.warmup_fraction or _ONE_CYCLE_RISE) * epochs
     if epoch < rise_epochs:
@@ -81,16 +110,16 @@ def _one_cycle(section: ScheduleSection, epoch: float, epochs: int) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _cosine(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _cosine(section: ScheduleSection, epoch: float, epochs: float) -> float:
     """Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017."""
     return _between(section, (1 + math.cos(math.pi * _share(section, epoch, epochs))) / 2)
 
 
-def _linear(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _linear(section: ScheduleSection, epoch: float, epochs: float) -> float:
     return _between(section, 1 - _share(section, epoch, epochs))
 
 
-SHAPES: dict[str, Callable[[ScheduleSection, float, int], float]] = {
+SHAPES: dict[str, Callable[[ScheduleSection, float, float], float]] = {
     "constant": _constant,
     "step": _step,
     "multi_step": _multi_step,
@@ -101,7 +130,7 @@ SHAPES: dict[str, Callable[[ScheduleSection, float, int], float]] = {
 }
 
 
-def _share(section: ScheduleSection, epoch: float, epochs: int) -> float:
+def _share(section: ScheduleSection, epoch: float, epochs: float) -> float:
     """Returns how much of the way after the warm-up is done, from 0 to 1."""
     warmup_epochs = section.warmup_fraction * epochs
     return (epoch - warmup_epochs) / (epochs - warmup_epochs)

@@ -20,7 +20,7 @@ from pictorch.training.freezing import Freezing
 from pictorch.training.losses import Loss, build_loss, class_weights
 from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer, for_batch_size
 from pictorch.training.runtime import Runtime, resolve_order
-from pictorch.training.schedules import Segment, lr_factor
+from pictorch.training.schedules import Segment, lr_factor, steps_before
 from pictorch.training.sizes import check_sizes, side_at
 
 _WHITENED_PIXELS = 2_000_000  # of the images that the filters of a whitening layer come from
@@ -86,12 +86,21 @@ class Session:
     @property
     def step(self) -> int:
         """The number of optimiser steps that are done."""
-        return self.position.epoch * self.batches.steps_per_epoch + self.position.step_in_epoch
+        return self.steps_before(self.position.epoch) + self.position.step_in_epoch
 
     @property
     def epochs_planned(self) -> int:
         """The number of epochs after which the training is finished."""
         return self.segments[-1].end_epoch
+
+    @property
+    def epoch_steps(self) -> int:
+        """The number of steps in the epoch where the training stands; a last one may end early."""
+        return self.steps_before(self.position.epoch + 1) - self.steps_before(self.position.epoch)
+
+    def steps_before(self, epoch: int) -> int:
+        """Returns the number of steps in the first `epoch` epochs."""
+        return steps_before(self.segments, epoch, self.batches.steps_per_epoch)
 
     @property
     def judged_network(self) -> Classifier:
@@ -112,7 +121,7 @@ class Session:
 
     def image_side(self, step: int) -> int:
         """Returns the side in pixels that the network sees at a step, counted from 0."""
-        share = step / max(1, self.segments[0].epochs * self.batches.steps_per_epoch)
+        share = step / max(1, self.segments[0].steps(self.batches.steps_per_epoch))
         return side_at(self.recipe.augment, share, self.network.input_spec.image_size)
 
     def start_epoch(self) -> None:
@@ -136,7 +145,7 @@ class Session:
             index, what = len(losses) - 1, "a weight is not finite"
         else:
             return
-        step = self.position.epoch * self.batches.steps_per_epoch + index
+        step = self.steps_before(self.position.epoch) + index
         raise DivergedError(
             f"{what} at step {step + 1} (epoch {self.position.epoch + 1}, learning rate "
             f"{self.learning_rate(step):.3g}); last good checkpoint: {saved}; start "

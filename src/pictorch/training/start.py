@@ -1,5 +1,6 @@
 """The public door of training: a new run from a recipe, or an old one that goes on."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,6 @@ from pictorch.plugins import importing, object_name
 from pictorch.recipe import Recipe
 from pictorch.recipe.files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
-from pictorch.run_records import epochs_planned
 from pictorch.training.console import Console, command_line
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
@@ -44,7 +44,7 @@ def train(
     set: Overrides = (),
     seed: int | None = None,
     device: str | None = None,
-    epochs: int | None = None,
+    epochs: float | None = None,
     resume: str | Path | None = None,
     console: Console | None = None,
 ) -> FitResult:
@@ -91,7 +91,7 @@ def asked_recipe(
     set: Overrides,
     seed: int | None,
     device: str | None,
-    epochs: int | None = None,
+    epochs: float | None = None,
 ) -> Recipe:
     """Returns a recipe with what the flags of `train` change in it; raises RecipeError where it is wrong."""
     flags = {
@@ -175,7 +175,7 @@ def tried_parts(
 def _resume(
     run: RunFolder,
     data: SourceRef | None,
-    epochs: int | None,
+    epochs: float | None,
     own: Own,
     console: Console,
     started: float,
@@ -219,18 +219,24 @@ def check_same_data(run: RunFolder, splits: Splits) -> None:
         )
 
 
-def _added_segment(run: RunFolder, epochs: int | None) -> Segment | None:
-    """Returns the stretch of training that a larger total of epochs adds, None where it adds none."""
+def _added_segment(run: RunFolder, epochs: float | None) -> Segment | None:
+    """Returns the stretch of training that a larger total of epochs adds, None where it adds none.
+
+    An epoch that ended early counts as one.
+    """
     facts = run.facts()
-    planned: int = facts["finished_epoch"] or epochs_planned(facts)
-    if epochs is None or epochs == planned:
+    last = Segment(**facts["segments"][-1])
+    planned: int = facts["finished_epoch"] or last.end_epoch
+    total = last.first_epoch + last.epochs if planned == last.end_epoch else planned
+    if epochs is None or epochs in (planned, total):
         return None
-    if epochs < planned:
+    if not planned < epochs < math.inf:
         raise RecipeError(
-            f"--epochs {epochs}: {run.path} has {planned} already; "
+            f"--epochs {epochs:g}: {run.path} has {planned} already; "
             f"give a larger total, as `--epochs {planned + 1}`"
         )
-    return Segment(planned, epochs - planned, ADDED_PEAK_FACTOR)
+    added = epochs - planned
+    return Segment(planned, int(added) if added == int(added) else added, ADDED_PEAK_FACTOR)
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:

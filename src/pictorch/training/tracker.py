@@ -88,7 +88,7 @@ class Tracker:
 
         The last of each epoch is one too, so that small sets have a curve.
         """
-        is_last = session.position.step_in_epoch + 1 == session.batches.steps_per_epoch
+        is_last = session.position.step_in_epoch + 1 == session.epoch_steps
         return is_last or (session.step + 1) % session.recipe.train.log_every_steps == 0
 
     def step(self, session: Session, gradient_norm: Tensor | None, saved: str) -> None:
@@ -172,12 +172,12 @@ class Tracker:
     def _view(self, session: Session) -> StepView:
         done = session.position.step_in_epoch
         rate = self._images_per_second(session)
-        steps_left = session.epochs_planned * session.batches.steps_per_epoch - session.step
+        steps_left = session.steps_before(session.epochs_planned) - session.step
         return StepView(
             epoch=session.position.epoch + 1,
             epochs=session.epochs_planned,
             batch=done,
-            batches=session.batches.steps_per_epoch,
+            batches=session.epoch_steps,
             loss=session.losses[:done].mean().item(),
             learning_rate=session.learning_rate(session.step - 1),
             gradient_norm=session.gradient_norm,
