@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from served_page import Visit, serving
+from tiny_bundle import make_bundle
+
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--no-sandbox"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS += ["--use-fake-device-for-media-stream"]  # a camera, for pages that are allowed one
 
 OpenPage = Callable[..., Any]
 
@@ -31,24 +35,67 @@ def browser() -> Iterator[Any]:
 def open_page(browser: Any) -> Iterator[OpenPage]:
     """Returns a function that opens an address or a file; options are those of a browser context.
 
-    When the test ends, no page may have written to its console, thrown, or asked for what is not there.
+    When the test ends, no page may have written to its console, thrown, or asked for what is not there or
+    lies elsewhere; but for complaints with the words that the test foresaw. `script` runs before the page.
     """
     contexts, complaints = [], []
 
-    def open_one(place: str | Path, *, width: int = 1280, height: int = 900, **options: Any) -> Any:
+    def open_one(
+        place: str | Path,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        foreseen: str | None = None,
+        script: str = "",
+        **options: Any,
+    ) -> Any:
+        address = place.resolve().as_uri() if isinstance(place, Path) else place
+
+        def is_near(url: str) -> bool:
+            return url.startswith((address, f"blob:{address}", "data:"))
+
+        def complain(words: str) -> None:
+            if foreseen is None or foreseen not in words:
+                complaints.append(words)
+
+        def failed(words: str) -> None:
+            if not words.startswith("net::ERR_ABORTED: blob:"):  # a picture that another replaced meanwhile
+                complain(words)
+
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
+        context.add_init_script(script)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
-        page.goto(place.resolve().as_uri() if isinstance(place, Path) else place)
+        page.on("console", lambda message: complain(message.text))
+        page.on("pageerror", lambda error: complain(str(error)))
+        page.on("requestfailed", lambda request: failed(f"{request.failure}: {request.url}"))
+        page.on("request", lambda request: is_near(request.url) or complain(f"elsewhere: {request.url}"))
+        page.goto(address)
         return page
 
     yield open_one
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def service(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that tells colours apart."""
+    with serving(make_bundle(tmp_path_factory.mktemp("served") / "colors").path) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(open_page: OpenPage, service: str) -> Visit:
+    """Returns a function that opens the server's page, with the options of open_page."""
+
+    def visit_one(address: str = service, **options: Any) -> Any:
+        page = open_page(address, **options)
+        page.locator("#model").wait_for()
+        return page
+
+    return visit_one
 
 
 @pytest.fixture

@@ -23,14 +23,14 @@ export class Problem extends Error {
   }
 }
 
-/** Returns what the model is: {name, classNames, size in pixels, fit, metrics, version, maxBytes, maxPixels,
+/** Returns what the model is: {name, classNames, size (side in pixels), fit, metrics, version, maxBytes, maxPixels,
  * privacy, example}. Throws a Problem. */
 export async function describe() {
   const model = await json(await send("model"));
   return {
     name: model.name, classNames: model.classes, size: model.image_size, fit: model.fit,
     metrics: model.metrics ?? {}, version: model.version,
-    maxBytes: model.limits?.body_bytes, maxPixels: model.limits?.pixels,
+    maxBytes: model.limits?.max_body_bytes, maxPixels: model.limits?.max_pixels,
     privacy: "Images are sent to this server and nowhere else. The page keeps them in memory until it is closed.",
     example: `curl -F image=@photo.jpg ${address("predict")}`,
   };
@@ -60,7 +60,7 @@ async function answerTo(file, maxBytes, waiting) {
   for (let tried = 1; ; tried++) {
     const body = new FormData(), start = performance.now();
     body.append("image", file, file.name);
-    const response = await send("predict?top=5&with_input=true", { method: "POST", body }, file);
+    const response = await send("predict?with_input=true", { method: "POST", body }, file);
     if (response.status !== 503 || tried === TRIES) {
       const answer = await json(response);
       return { top: answer.top, seen: answer.input, milliseconds: performance.now() - start };
@@ -92,9 +92,15 @@ async function json(response) {
   const record = await response.json().catch(() => null);
   if (response.ok && record) return record;
   const { message, request_id: request } = record?.error ?? {};
-  const words = message ?? STATUS_WORDS[response.status] ??
+  const words = (message && sentence(message)) ?? STATUS_WORDS[response.status] ??
     `The server answered with code ${response.status}; try again, and look into its log for the reason.`;
-  throw new Problem(words, { again: response.status >= 500, request });
+  throw new Problem(words, { again: response.status >= 500 || response.status === 408, request });
+}
+
+/** Makes a sentence of the server's line, whose name for the image the page knows better. */
+function sentence(line) {
+  const words = line.replace(/^image: (the file )?/, "");
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
 }
 
 const isReadable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);

@@ -145,12 +145,12 @@ function showModel() {
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
   byId("seen-size").textContent = `, ${side} × ${side} pixels`;
   const limits = [model.maxBytes && size(model.maxBytes), model.maxPixels && `${count(model.maxPixels / 1e6)} megapixels`];
-  byId("limit").textContent = limits.some(Boolean) ? `up to ${limits.filter(Boolean).join(" and ")} each` : "";
+  byId("limit").textContent = limits.some(Boolean) ? `Up to ${limits.filter(Boolean).join(" and ")} each` : "";
   byId("class-count").textContent = `What it can say: ${facts[0]}`;
   byId("classes").replaceChildren(...classNames.map((one) => make("li", {}, make("bdi", {}, one))));
   byId("classes").parentNode.open = classNames.length <= MOST_CLASSES_UNFOLDED;
   byId("curl").textContent = model.example;
-  byId("privacy").textContent = `${model.privacy} pictorch ${version}.`;
+  byId("privacy").textContent = `${model.privacy} Version ${version}.`;
   byId("model").hidden = false;
 }
 
