@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pictorch.recipe.files import recipes as recipes
     from pictorch.reporting.report import report as report
     from pictorch.run_list import runs as runs
+    from pictorch.serving.process import serve as serve
     from pictorch.training.convert import convert as convert
     from pictorch.training.start import train as train
     from pictorch.walkthrough import demo as demo
@@ -48,6 +49,7 @@ _HOMES = {
     "recipes": "pictorch.recipe.files",
     "report": "pictorch.reporting.report",
     "runs": "pictorch.run_list",
+    "serve": "pictorch.serving.process",
     "train": "pictorch.training.start",
     "verify": "pictorch.predictor",
 }

@@ -7,7 +7,7 @@ after that (enlargement, normalisation) belongs to the network's graph.
 import io
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from pictorch.errors import CheckpointError, DataError
 
 Pixels = NDArray[np.uint8]
 Fit = Literal["crop", "pad", "stretch"]
+SizeCheck = Callable[[int, int], None]
 
 MAX_PIXELS = 178_956_970  # 0.5 GB as RGB; where Pillow's own guard refuses too
 ALLOWED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
@@ -56,6 +57,10 @@ _OTHER_BEGINNINGS = {
     b"\x1f\x8b": "a gzip archive",
     b"\x00\x00\x00\x0cjp": "a JPEG 2000 file",
 }
+
+
+class TooManyPixelsError(DataError):
+    """An image of more than MAX_PIXELS."""
 
 
 @dataclass(frozen=True)
@@ -122,20 +127,27 @@ class WholeImage:
         return np.array(Image.fromarray(self.pixels).histogram(), np.int64).reshape(3, 256)
 
 
-def decode_image(data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop") -> Pixels:
+def decode_image(
+    data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop", check: SizeCheck | None = None
+) -> Pixels:
     """Returns the image as uint8 RGB (stored_size, stored_size, 3); raises DataError with `name`.
 
     The image is turned upright (EXIF), laid on white where it is transparent, 16-bit grey cut to
     its high byte, and resampled to the stored size (kept exactly where it has that size): its largest
     centred square (crop), the whole between two bars of grey 128 (pad), or the whole with another ratio
-    of the sides (stretch). Of an animation the first frame is used.
+    of the sides (stretch). Of an animation the first frame is used. `check` is given width and height
+    as the header says them, before anything is decoded; a DataError that it raises is passed on.
     """
-    return decode(data, stored_size, name, fit).pixels
+    return decode(data, stored_size, name, fit, check).pixels
 
 
-def decode(data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop") -> Decoded:
+def decode(
+    data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop", check: SizeCheck | None = None
+) -> Decoded:
     """Returns what decode_image returns, with the facts of the file; raises DataError with `name`."""
     with _opened(data, name) as image:
+        if check is not None:
+            check(*image.size)
         image.load()
         upright = _upright(image)
         pixels = _fitted(upright, stored_size, fit)
@@ -215,8 +227,12 @@ def _explained(label: str, data: bytes = b"") -> Iterator[None]:
         yield
     except _UnusableError as error:
         raise DataError(f"{label}: {error}") from None
+    except DataError:
+        raise
     except Image.DecompressionBombError:
-        raise DataError(f"{label}: more than {MAX_PIXELS:,} pixels; make the image smaller first") from None
+        raise TooManyPixelsError(
+            f"{label}: more than {MAX_PIXELS:,} pixels; make the image smaller first"
+        ) from None
     except UnidentifiedImageError:
         raise DataError(f"{label}: {_not_an_image(data)}") from None
     except MemoryError:

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pictorch.cli import benchmarking, data, judging, looking, machine, predicting, training
+from pictorch.cli import benchmarking, data, judging, looking, machine, predicting, serving, training
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import build_parser
 from pictorch.cli.streams import drop_stdout, prepare_streams
 from pictorch.errors import UserError, missing_part
 
-ROOMS = (training.add, judging.add, predicting.add, looking.add, data.add, machine.add, benchmarking.add)
+ROOMS = (
+    training.add, judging.add, predicting.add, serving.add,
+    looking.add, data.add, machine.add, benchmarking.add,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
