@@ -18,15 +18,16 @@ from pictorch.bundle.bundle import (
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.datasets import SourceRef, Splits, load_splits
 from pictorch.datasets.arrays import ARRAYS
+from pictorch.datasets.sources import SOURCES
 from pictorch.exporting.golden import golden_images
-from pictorch.exporting.model_card import model_card
+from pictorch.exporting.model_card import RunFacts, model_card
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.exporting.parity import check_parity
 from pictorch.metrics.interval import wilson_interval
 from pictorch.networks import OwnNetwork
 from pictorch.networks.zoo import is_own
 from pictorch.recipe import Recipe
-from pictorch.run_folder import RunFolder
+from pictorch.run_folder import ClassScore, RunFolder
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
 from pictorch.training.start import check_same_data
@@ -84,7 +85,8 @@ def export(
         # One thread, so that equal graphs give equal golden bytes on any number of CPUs.
         golden = golden_bytes(images, _open(graph, splits, threads=1).probabilities(images))
         facts = _facts(run_folder, recipe, splits, name, choice.name)
-        card = model_card(facts, golden_images=len(images), parity_images=parity.n)
+        told = _told(run_folder, recipe, name, facts)
+        card = model_card(facts, told, golden_images=len(images), parity_images=parity.n)
         files = {MODEL: graph, GOLDEN: golden, CARD: card.encode()}
         Bundle(target, facts, files).replay(onnx_model)
         return write_bundle(target, facts, files)
@@ -117,6 +119,25 @@ def _facts(run: RunFolder, recipe: Recipe, splits: Splits, checkpoint: str, view
         opset=OPSET,
         views=views,
     )
+
+
+def _told(run: RunFolder, recipe: Recipe, checkpoint: str, facts: BundleFacts) -> RunFacts:
+    """Returns what the card tells of the run: the scores of each class are those of these very weights."""
+    data, (step, _) = run.data(), checkpoint_record(run, checkpoint)
+    source = recipe.data.source if recipe.data.source in SOURCES else None
+    for split in ("test", "val"):
+        evaluation = run.evaluation(split)
+        if evaluation is not None and (evaluation.checkpoint, evaluation.step) == (checkpoint, step):
+            return RunFacts(source, data["counts"], evaluation.per_class, split)
+    for line in run.epochs():
+        if line["step"] == step and (found := line.get("val_classes")):
+            counts = data["class_counts"]["val"]
+            columns = zip(
+                facts.class_names, counts, found["precision"], found["recall"], found["f1"], strict=True
+            )
+            per_class = [ClassScore(*column, auc=None) for column in columns]
+            return RunFacts(source, data["counts"], per_class)
+    return RunFacts(source, data["counts"])
 
 
 def _portable(recipe: Recipe) -> dict[str, Any]:

@@ -1,31 +1,68 @@
-"""The model card: what a bundle is, takes and scored, in a page of Markdown without a date."""
+"""The model card: what a bundle is, takes and scored, in a page of Markdown without a date.
 
+The head of it is the metadata that Hugging Face's hub reads (huggingface.co/docs/hub/model-cards); there
+the page is called README.md.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from pictorch.bundle import BundleFacts
+from pictorch.images import shown
+from pictorch.metrics.interval import wilson_interval
+from pictorch.recipe import SECTIONS, default_of
+from pictorch.run_folder import ClassScore
 from pictorch.views import NO_VIEWS, VIEWS
 
 _MOST_CLASSES = 100
+_WORST_CLASSES = 20
 _FITTED = {"crop": "shrinks and centre-crops", "pad": "shrinks and pads", "stretch": "stretches"}
-_SPLITS = (("val", "validation"), ("test", "test"))
+_SPLITS = {"val": "validation", "test": "test"}
+_HUB_NAMES = {
+    "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100",
+    "fashion_mnist": "zalando-datasets/fashion_mnist",
+    "mnist": "ylecun/mnist",
+}
 
 
-def model_card(facts: BundleFacts, *, golden_images: int, parity_images: int) -> str:
+@dataclass(frozen=True)
+class RunFacts:
+    """What the card tells of the run beside the bundle's own facts.
+
+    `source` is the name of a known data set, None for anybody's images; `counts` the images of each split;
+    `per_class` the scores of each class on the split `scored`, none where these weights have none.
+    """
+
+    source: str | None
+    counts: Mapping[str, int]
+    per_class: Sequence[ClassScore] = ()
+    scored: str = "val"
+
+
+def model_card(facts: BundleFacts, run: RunFacts, *, golden_images: int, parity_images: int) -> str:
     """Returns the text of MODEL_CARD.md."""
     recipe = facts.recipe
     source = _sources(recipe["data"])
     sections = [
+        _front_matter(facts, run),
         f"# {recipe['name']}: an image classifier",
         f"Network `{recipe['model']['name']}`, trained by pictorch on {source}; "
         f"checkpoint `{facts.checkpoint}`. It names one of {len(facts.class_names)} classes for an image "
-        "and gives each class a probability. Any image gets an answer, also one that shows none of the "
-        "classes.",
+        "and gives each class a probability.",
+        "## Intended use\n\n" + _intended_use(facts),
+        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in _limits(facts, run)),
         "## Scores\n\n" + _scores(facts.metrics),
+        "## Scores of each class\n\n" + _class_table(facts, run),
         "## Classes\n\n" + _classes(facts.class_names),
         "## Input\n\n" + _input(facts),
         "## Data\n\n"
-        f"Source {source}, fingerprint `{facts.data_fingerprint}`. The whole recipe "
-        "stands in bundle.json.",
+        f"Source {source}, fingerprint `{facts.data_fingerprint}`. Images: "
+        f"{', '.join(f'{count:,} {name}' for name, count in _named_counts(run.counts))}.",
+        "## Recipe\n\n" + _recipe(recipe),
         "## Checks\n\n"
         f"model.onnx (operator set {facts.opset}) was compared with PyTorch on {parity_images:,} images "
         "of the run before it was written: probabilities within 1e-4 and equal top classes. golden.npz "
@@ -41,6 +78,7 @@ _USE = """\
 ```
 pictorch verify BUNDLE
 pictorch predict BUNDLE photo.jpg --top 3
+pictorch serve BUNDLE
 ```
 
 ```python
@@ -51,6 +89,64 @@ print(predictor(["photo.jpg"])[0].name)
 ```"""
 
 
+def _front_matter(facts: BundleFacts, run: RunFacts) -> str:
+    """Returns the metadata; 'unknown' is the hub's own word for a licence that is not stated."""
+    name = facts.recipe["name"]
+    data_name = run.source or facts.recipe["data"]["source"] or facts.recipe["data"]["train"]
+    dataset = {"name": data_name, "type": _HUB_NAMES.get(run.source or "", data_name)}
+    results = [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {**dataset, "split": _SPLITS[split]},
+            "metrics": [
+                {"type": "accuracy", "value": scores["accuracy"], "name": _accuracy_in_words(scores)}
+            ],
+        }
+        for split in _SPLITS
+        if (scores := facts.metrics.get(split))
+    ]
+    record = {
+        "license": "unknown",
+        "library_name": "pictorch",
+        "pipeline_tag": "image-classification",
+        "tags": ["onnx", "pictorch", facts.recipe["model"]["name"]],
+        **({"datasets": [_HUB_NAMES[run.source]]} if run.source in _HUB_NAMES else {}),
+        "metrics": ["accuracy"],
+        **({"model-index": [{"name": name, "results": results}]} if results else {}),
+    }
+    return f"---\n{yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=1000)}---"
+
+
+def _accuracy_in_words(scores: Mapping[str, Any]) -> str:
+    low, high = scores["accuracy_interval"]
+    return f"accuracy (95 % interval {low:.4f} to {high:.4f}, n = {scores['n']})"
+
+
+def _intended_use(facts: BundleFacts) -> str:
+    return (
+        f"Naming which of its {len(facts.class_names)} classes an image shows, where the images are like "
+        "those that it was trained on and one class is the main thing in each. Before it is relied upon, "
+        "judge it on images from where it is to be used: `pictorch evaluate BUNDLE --data FOLDER --out DIR`. "
+        "It was not made, and not judged, for decisions about people, their health or their safety."
+    )
+
+
+def _limits(facts: BundleFacts, run: RunFacts) -> Iterator[str]:
+    yield "Any image gets an answer, also one that shows none of the classes, or several."
+    yield (
+        f"Images are seen at {facts.input.stored_size} x {facts.input.stored_size} pixels; what is smaller "
+        "than a pixel then is not seen."
+    )
+    yield (
+        "The scores hold for images like those of the data. Other cameras, blur, and images made to mislead "
+        "were not measured, nor how its errors fall on groups of people."
+    )
+    yield "Whether a probability of 0.8 is right in 80 % of cases was not measured."
+    if run.per_class:
+        worst = min(run.per_class, key=lambda score: score.f1)
+        yield f"Its weakest class is {_code(worst.name)}, with an F1 of {worst.f1:.2%}."
+
+
 def _sources(data: dict[str, Any]) -> str:
     test = data.get("test")
     return f"`{data['source'] or data['train']}`" + (f", tested on `{test}`" if test else "")
@@ -58,7 +154,7 @@ def _sources(data: dict[str, Any]) -> str:
 
 def _scores(metrics: dict[str, Any]) -> str:
     rows = []
-    for key, words in _SPLITS:
+    for key, words in _SPLITS.items():
         if key in metrics:
             scores = metrics[key]
             low, high = scores["accuracy_interval"]
@@ -79,10 +175,61 @@ def _caution(metrics: dict[str, Any]) -> str:
     return f"The test images were opened {openings} time{'' if openings == 1 else 's'} in this run."
 
 
+def _class_table(facts: BundleFacts, run: RunFacts) -> str:
+    """Returns a row for each class, of very many the weakest; the interval is that of the recall."""
+    if not run.per_class:
+        return "These weights have none: `pictorch evaluate RUN` makes them, before the export."
+    chosen, of = list(run.per_class), f"On {_SPLITS[run.scored]} images"
+    if len(chosen) > _MOST_CLASSES:
+        chosen = sorted(chosen, key=lambda score: score.f1)[:_WORST_CLASSES]
+        of = f"The {_WORST_CLASSES} with the lowest F1 on {_SPLITS[run.scored]} images"
+    alone = ", each shown once, without views" if facts.views != NO_VIEWS else ""
+    rows = [
+        "| class | n | precision | recall | 95 % interval of the recall | F1 |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for score in chosen:
+        low, high = wilson_interval(round(score.recall * score.n), score.n)
+        rows.append(
+            f"| {_code(score.name)} | {score.n:,} | {score.precision:.2%} | {score.recall:.2%} | "
+            f"{low:.2%} to {high:.2%} | {score.f1:.2%} |"
+        )
+    return f"{of}{alone}:\n\n" + "\n".join(rows)
+
+
+def _code(name: str) -> str:
+    """Returns a name as code that stays inside its cell of a table."""
+    ticks = "``" if "`" in name else "`"
+    padding = " " if "`" in name else ""
+    return f"{ticks}{padding}{shown(name)}{padding}{ticks}".replace("|", "\\|")
+
+
 def _classes(names: tuple[str, ...]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:_MOST_CLASSES])
+    shown_ones = ", ".join(map(_code, names[:_MOST_CLASSES]))
     hidden = len(names) - _MOST_CLASSES
-    return shown + (f" and {hidden:,} more in bundle.json" if hidden > 0 else "")
+    return shown_ones + (f" and {hidden:,} more in bundle.json" if hidden > 0 else "")
+
+
+def _named_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    words = {"train": "for training", **_SPLITS}
+    return [(words[split], counts[split]) for split in words if counts.get(split)]
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    """Returns the fields that differ from their default, as a recipe is written."""
+    changed: dict[str, Any] = {"name": recipe["name"]}
+    for section in SECTIONS:
+        fields = {
+            key: value for key, value in recipe.get(section, {}).items() if _differs(section, key, value)
+        }
+        changed |= {section: fields} if fields else {}
+    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return f"What differs from pictorch's defaults; all of it stands in bundle.json.\n\n```yaml\n{text}```"
+
+
+def _differs(section: str, key: str, value: Any) -> bool:
+    default = default_of(section, key)
+    return bool(value != (list(default) if isinstance(default, tuple) else default))
 
 
 def _input(facts: BundleFacts) -> str:
@@ -100,5 +247,5 @@ def _views(name: str) -> str:
     if name == NO_VIEWS:
         return ""
     moved = any(view.dx or view.dy for view in VIEWS[name])
-    shown = "the image, its mirror" + (" and both moved by a pixel" if moved else "")
-    return f" It averages the logits of {len(VIEWS[name])} views (`{name}`: {shown})."
+    shown_ones = "the image, its mirror" + (" and both moved by a pixel" if moved else "")
+    return f" It averages the logits of {len(VIEWS[name])} views (`{name}`: {shown_ones})."
