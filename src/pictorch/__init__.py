@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pictorch.benchmarking.ladder import bench_ladder as bench_ladder
     from pictorch.benchmarking.profiling import profile as profile
+    from pictorch.benchmarking.serving import bench_serving as bench_serving
     from pictorch.benchmarking.speedrun import bench_speedrun as bench_speedrun
     from pictorch.benchmarking.zoo import bench_zoo as bench_zoo
     from pictorch.datasets.check import data_check as data_check
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bench_ladder": "pictorch.benchmarking.ladder",
+    "bench_serving": "pictorch.benchmarking.serving",
     "bench_speedrun": "pictorch.benchmarking.speedrun",
     "bench_zoo": "pictorch.benchmarking.zoo",
     "convert": "pictorch.training.convert",

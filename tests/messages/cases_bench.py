@@ -1,11 +1,15 @@
 """Comparisons: settings that are none, folders of something else, a stop."""
 
 import os
+import shutil
 import signal
+import sys
 
-from messages.case import Case, Remedy, instead, typed
+from messages.case import Case, Remedy, again, instead, typed
 from messages.faults import patched
-from messages.material import run, speedrun, zoo
+from messages.material import bundle, run, speedrun, zoo
+from pictorch.benchmarking import served as server
+from pictorch.benchmarking import serving
 from pictorch.benchmarking import speedrun as race
 from pictorch.benchmarking import zoo as comparison
 
@@ -26,6 +30,19 @@ def without_peak(remedy: Remedy) -> Remedy:
     return carry_out
 
 
+def in_small(remedy: Remedy) -> Remedy:
+    """The remedy, carried out with few connections and no warm-up."""
+
+    def carry_out(case: Case, message: str) -> None:
+        loads = patched(serving, "CONNECTIONS", (1,)), patched(serving, "WARM_UP_REQUESTS", 1)
+        with loads[0](), loads[1](), patched(serving, "IN_FLIGHT", 1)():
+            remedy(case, message)
+
+    return carry_out
+
+
+SERVING = "bench serving bundle -q --out tables --seconds 0.05 --requests 1"
+
 # fmt: off
 CASES = [
     Case("no seeds", f"{AGAIN} --seeds 0", 2, "--seeds 0", instead(f"{AGAIN} --seeds 1", says="give at least 1"), zoo),
@@ -34,5 +51,8 @@ CASES = [
     Case("comparison that is stopped", AGAIN, 130, "stopped by SIGINT", typed(then_again=False), zoo, patched(comparison, "speeds", interrupt)),
     Case("target in percent", "bench speedrun --out speedrun -q --target 94", 2, "--target 94", without_peak(typed()), speedrun),
     Case("target of no recipe", "bench speedrun -q --target 0.99", 2, "--target 0.99", without_peak(instead("bench speedrun small.yaml --out speedrun -q --target 0.99", says="give a RECIPE")), speedrun),
+    Case("load of no time", "bench serving bundle -q --seconds 0", 2, "--seconds 0", in_small(instead(SERVING, says="give more than 0")), bundle),
+    Case("memory over no requests", "bench serving bundle -q --requests 0", 2, "--requests 0", in_small(instead(SERVING, says="give more than 0")), bundle),
+    Case("server that does not come up", SERVING, 5, "the server does not become ready (out of order)", in_small(again(lambda: shutil.rmtree("tables"))), bundle, patched(server, "PROGRAM", (sys.executable, "-c", "print('out of order')")), makes=("tables",)),
 ]
 # fmt: on

@@ -1,4 +1,4 @@
-"""The commands that compare on this machine: bench zoo, bench ladder and bench speedrun."""
+"""The commands that compare on this machine: bench zoo, ladder, speedrun and serving."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pictorch.cli.parser import AddVerb
 
 
 def add(verb: AddVerb) -> None:
-    """Adds bench zoo, bench ladder and bench speedrun."""
+    """Adds bench zoo, bench ladder, bench speedrun and bench serving."""
     zoo = verb("bench zoo", _zoo, "train networks and compare accuracy, size and speed")
     zoo.add_argument("--models", metavar="NAME,NAME", help="networks (default: the four small ones)")
     zoo.add_argument("--recipe", metavar="RECIPE", help="train all by this one (default: each by its own)")
@@ -34,6 +34,14 @@ def add(verb: AddVerb) -> None:
     )
     speedrun.add_argument("--seeds", type=int, metavar="N", help="trainings (default: 3)")
     _add_shared(speedrun)
+
+    serving = verb("bench serving", _serving, "latency and images/s of the server under load")
+    serving.add_argument("bundle", metavar="BUNDLE")
+    serving.add_argument("--seconds", type=float, default=5.0, metavar="S", help="for each load (default: 5)")
+    serving.add_argument(
+        "--requests", type=int, default=5_000, metavar="N", help="while memory is watched (default: 5000)"
+    )
+    serving.add_argument("--out", metavar="DIR", help="folder of the tables (default: runs/serving-NNN)")
 
 
 def _add_shared(command: argparse.ArgumentParser) -> None:
@@ -119,6 +127,22 @@ def _speedrun(args: argparse.Namespace) -> None:
     _print_remarks(found.remarks)
     print(f"tables and every value: {found.out}/speedrun.md, speedrun.csv, speedrun.json")
     return print_next({f"runs {found.out}": "the runs behind it"})
+
+
+def _serving(args: argparse.Namespace) -> None:
+    from pictorch.benchmarking.serving import bench_serving
+
+    found = bench_serving(
+        args.bundle, seconds=args.seconds, requests=args.requests, out=args.out, console=console_of(args)
+    )
+    if args.json:
+        return print_json(found.to_json())
+    _print_rows([row.shown() for row in found.rows])
+    print()
+    _print_rows(found.summary.shown())
+    _print_remarks(found.remarks)
+    print(f"tables and every value: {found.out}/serving.md, serving.csv, serving.json")
+    return None
 
 
 def _print_rows(rows: Sequence[dict[str, str]]) -> None:

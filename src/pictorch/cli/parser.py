@@ -106,7 +106,7 @@ _WORK = {
     "train": ("demo", "recipes", "models", "train", "convert", "runs"),
     "judge": ("evaluate", "report"),
     "ship": ("export", "verify", "predict", "serve"),
-    "this machine": ("doctor", "profile", "bench zoo", "bench ladder", "bench speedrun"),
+    "this machine": ("doctor", "profile", "bench zoo", "bench ladder", "bench speedrun", "bench serving"),
 }
 
 

@@ -1,0 +1,158 @@
+"""Closed-loop HTTP clients: each connection sends its next request when the last one is answered.
+
+They do as little as they can (ready-made bytes out, status and length read from the answer), so that on
+one machine the server is measured and not its clients.
+"""
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+
+_BOUNDARY = "pictorch-bench"
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+_GRACE_SECONDS = 10.0
+_NO_ANSWER = 0
+_CLOSED = b"HTTP/1.1 000\r\nConnection: close"
+
+
+@dataclass
+class Load:
+    """What came back: seconds of each answered and each rejected request, and the statuses of others.
+
+    `seconds` is how long requests were sent, `client_seconds` the processor time of the clients.
+    """
+
+    answered: list[float] = field(default_factory=list)
+    rejected: list[float] = field(default_factory=list)
+    failures: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    client_seconds: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        """Answered requests a second."""
+        return len(self.answered) / self.seconds
+
+
+def image_request(path: str, image: bytes) -> bytes:
+    """Returns the bytes of a POST that sends a PNG file as the form field `image`."""
+    head = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="image.png"\r\n'
+        "Content-Type: image/png\r\n\r\n"
+    )
+    body = head.encode() + image + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary={_BOUNDARY}"
+        f"\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def send(
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    connections: int,
+    seconds: float = 3600.0,
+    most: int | None = None,
+) -> Load:
+    """Returns what came back to clients on 127.0.0.1 that took turns through `requests`.
+
+    They send for `seconds`, or until `most` requests were sent. Where a server answers 503, a client
+    waits for as long as Retry-After says, and then sends again.
+    """
+    return asyncio.run(_send(port, requests, connections, seconds, most))
+
+
+async def _send(
+    port: int, requests: Sequence[bytes], connections: int, seconds: float, most: int | None
+) -> Load:
+    load, turns = Load(), _Turns(cycle(requests), time.perf_counter() + seconds, most)
+    started, busy = time.perf_counter(), time.process_time()
+    clients = [asyncio.create_task(_client(load, turns, port)) for _ in range(connections)]
+    _, hanging = await asyncio.wait(clients, timeout=seconds + _GRACE_SECONDS)
+    load.seconds = time.perf_counter() - started
+    load.client_seconds = time.process_time() - busy
+    for client in hanging:
+        client.cancel()
+    load.failures += [_NO_ANSWER] * len(hanging)
+    await asyncio.gather(*clients, return_exceptions=True)
+    return load
+
+
+@dataclass
+class _Turns:
+    """The next request of all clients, while there is one."""
+
+    requests: Iterator[bytes]
+    end: float
+    left: int | None
+
+    def next(self) -> bytes | None:
+        if self.left == 0 or time.perf_counter() >= self.end:
+            return None
+        if self.left is not None:
+            self.left -= 1
+        return next(self.requests)
+
+
+async def _client(load: Load, turns: _Turns, port: int) -> None:
+    connection: socket.socket | None = None
+    try:
+        while (request := turns.next()) is not None:
+            pause, started = 0.0, time.perf_counter()
+            try:
+                connection = connection or await _connected(port)
+                head = await _answer(connection, request)
+            except OSError:
+                load.failures.append(_NO_ANSWER)
+                head, pause = _CLOSED, 0.1
+            taken, status = time.perf_counter() - started, int(head[9:12])
+            if status == 200:
+                load.answered.append(taken)
+            elif status == 503:
+                load.rejected.append(taken)
+                retry = _RETRY_AFTER.search(head)
+                pause = float(retry[1]) if retry else 0.0
+            elif head is not _CLOSED:
+                load.failures.append(status)
+            if connection is not None and _CLOSES.search(head):
+                connection.close()
+                connection = None
+            if pause:
+                await asyncio.sleep(max(0.0, min(pause, turns.end - time.perf_counter())))
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+async def _connected(port: int) -> socket.socket:
+    connection = socket.socket()
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _answer(connection: socket.socket, request: bytes) -> bytes:
+    """Returns the head of the answer to a request, after all of its body came; raises OSError."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(connection, request)
+    answer = b""
+    while True:
+        part = await loop.sock_recv(connection, 65536)
+        if not part:
+            raise ConnectionResetError
+        answer += part
+        head, separator, body = answer.partition(b"\r\n\r\n")
+        if separator and len(body) >= int(_LENGTH.search(head)[1]):  # type: ignore[index]
+            return head
