@@ -10,9 +10,15 @@ import torch
 
 from pictorch.datasets.mapped import map_array
 from pictorch.errors import RecipeError
-from pictorch.recipe import DataSection, TrainSection
+from pictorch.recipe import DataSection, Recipe, TrainSection
 from pictorch.training import runtime as runtime_module
-from pictorch.training.runtime import Runtime, recorded_order, resolve_order, resolve_runtime
+from pictorch.training.runtime import (
+    Runtime,
+    recorded_order,
+    resolve_for_work,
+    resolve_order,
+    resolve_runtime,
+)
 
 Machine = Callable[..., None]
 
@@ -44,6 +50,7 @@ def test_a_plain_cpu(machine: Machine) -> None:
     assert runtime.memory_format is torch.channels_last
     assert not runtime.cudnn_benchmark
     assert not runtime.compile
+    assert "0.93 times" in runtime.choices["train.compile"].measured
     assert runtime.threads == 3
     assert not runtime.scales_gradients
     explained = {field: (choice.value, choice.reason) for field, choice in runtime.choices.items()}
@@ -55,7 +62,16 @@ def test_a_plain_cpu(machine: Machine) -> None:
             "auto: convolutions on CPU and CUDA are fastest in this order, on MPS they are not",
         ),
         "train.cudnn_benchmark": (False, "auto: only CUDA has cuDNN"),
-        "train.compile": (False, "auto: one training seldom earns back the minutes of compilation"),
+        "train.compile": (
+            False,
+            "auto: on CUDA with Triton, where all images of a training take 1e+16 multiply-adds or more, so "
+            "that it earns back the minutes of compiling; never on CPU and MPS",
+        ),
+        "train.cuda_graph": (
+            False,
+            "auto: on CUDA, for 1,000 steps or more of at most 2e+11 multiply-adds, without dropout, "
+            "compiling and what a graph cannot hold (docs/train.md)",
+        ),
         "train.threads": (3, "auto: one thread for each physical core allowed"),
     }
 
@@ -119,11 +135,12 @@ def test_what_the_recipe_sets_is_taken(machine: Machine) -> None:
         "compile": True,
         "threads": 7,
     }
-    runtime = resolved(**fields)
+    runtime = resolved(**fields, cuda_graph=True)
     assert {field: choice.value for field, choice in runtime.choices.items()} == {
-        f"train.{name}": value for name, value in fields.items()
+        f"train.{name}": value for name, value in {**fields, "cuda_graph": False}.items()
     }
-    assert {choice.reason for choice in runtime.choices.values()} == {"set in the recipe"}
+    reasons = {choice.reason for choice in runtime.choices.values()}
+    assert reasons == {"set in the recipe", "only CUDA has graphs"}
     assert (runtime.autocast_dtype, runtime.scales_gradients) == (torch.float16, True)
     assert (runtime.channels_last, runtime.cudnn_benchmark, runtime.compile) == (False, True, True)
     assert runtime.threads == 7
@@ -160,6 +177,84 @@ def test_settings_are_applied_and_put_back(machine: Machine, monkeypatch: pytest
         assert settings() == (other, False, True)
     assert settings() == before
     assert kept == [True], "the CPU's allocator matters to training on the CPU"
+
+
+# 50 steps of 100 images an epoch.
+IMAGES, BATCH, STEPS = 5000, 100, 50
+LAYERS = [{"kind": "Conv2d"}, {"kind": "BatchNorm2d"}]
+
+
+def for_work(multiply_adds: int, epochs: float = 20, drop: str = "", **fields: Any) -> Runtime:
+    """Returns the settings of a network of so many multiply-adds an image; `fields` change the recipe."""
+    values: dict[str, Any] = {
+        "data": {"source": "digits"},
+        "model": {"name": "simple_net"},
+        "optimizer": {"lr": 0.1},
+        "train": {"epochs": epochs, "batch_size": BATCH},
+    }
+    for path, value in fields.items():
+        section, _, key = path.partition("__")
+        values.setdefault(section, {})[key] = value
+    recipe = Recipe.model_validate(values)
+    network = {"multiply_adds": multiply_adds, "layers": [*LAYERS, {"kind": drop}]}
+    return resolve_for_work(resolve_runtime(recipe.train), recipe, IMAGES, network)
+
+
+def test_compiling_pays_for_a_long_training(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_module, "find_spec", lambda name: object())
+    machine(cuda=(9, 0))
+    enough = 10**16 // (BATCH * STEPS * 20)
+    assert for_work(enough).compile
+    assert not for_work(enough - 1).compile
+    assert not for_work(enough, epochs=19.9).compile
+    assert not for_work(enough, train__compile=False).compile
+    assert for_work(1, train__compile=True).compile
+    assert not for_work(enough, model__name="mine:network").compile
+    assert for_work(enough).choices["train.compile"].reason.startswith("auto: on CUDA with Triton, where")
+    told = resolved().choices["train.compile"]
+    assert (told.value, told.measured) == ("from 1e+16 multiply-adds on", "not measured"), "by doctor"
+    monkeypatch.setattr(runtime_module, "find_spec", lambda name: None)
+    assert not for_work(enough).compile
+    machine()
+    assert not for_work(enough).compile, "a CPU"
+
+
+def test_a_graph_pays_for_many_short_steps(machine: Machine) -> None:
+    machine(cuda=(9, 0))
+    most = 2 * 10**11 // BATCH
+    assert for_work(most).cuda_graph
+    assert not for_work(most + 1).cuda_graph
+    assert not for_work(most, epochs=19.98).cuda_graph, "999 steps"
+    assert for_work(most + 1, epochs=1, train__cuda_graph=True).cuda_graph
+    assert not for_work(most, train__cuda_graph=False).cuda_graph
+    told = resolved().choices["train.cuda_graph"]
+    assert told.value == "up to 2e+11 multiply-adds a step", "by doctor"
+    machine(cuda=(7, 5))
+    assert not for_work(most).cuda_graph, "fp16 scales its gradients"
+    machine()
+    assert not for_work(most).cuda_graph, "a CPU"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"drop": "Dropout"},
+        {"drop": "StochasticDepth"},
+        {"train__accumulate": 2},
+        {"train__precision": "fp16"},
+        {"train__compile": True},
+        {"train__freeze": ["backbone"], "train__unfreeze_epoch": 1},
+        {"optimizer__name": "muon"},
+        {"optimizer__name": "rmsprop"},
+        {"loss__name": "mine:loss"},
+        {"model__name": "object:Net"},
+    ],
+)
+def test_what_a_graph_cannot_hold(machine: Machine, fields: dict[str, Any]) -> None:
+    machine(cuda=(9, 0))
+    assert for_work(1).cuda_graph
+    assert for_work(1, train__freeze=["backbone"]).cuda_graph, "the whole training"
+    assert not for_work(1, **fields).cuda_graph
 
 
 def test_a_run_from_another_machine_takes_what_there_is(machine: Machine) -> None:

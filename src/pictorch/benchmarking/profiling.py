@@ -120,6 +120,7 @@ def profile(
 
 def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, own: Own, steps: int, trace: Path) -> Profile:
     session = build_session(recipe, splits, runtime, [Segment(0, recipe.train.epochs, 1.0)], own)
+    session.captured = None  # a graph of the whole step has no parts
     do_steps(session, WARM_UP_STEPS)
     step_seconds = do_steps(session, steps) / steps
     activities = [ProfilerActivity.CPU]
@@ -132,7 +133,7 @@ def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, own: Own, steps: 
         profiler.export_chrome_trace(str(trace))
     records = records_of(profiler.events(), profiled, on_cuda=runtime.device.type == "cuda")
     waits = Wait(records.items, None)
-    if records.items and not runtime.compile:
+    if records.items and not session.runtime.compile:
         waits = Wait(records.items, place_of_waits(lambda: do_steps(session, 1)))
     found = find_bottleneck(records.parts, records.operators, waits, recipe)
     return Profile(

@@ -10,6 +10,7 @@ import torch
 
 from pictorch.datasets import Splits
 from pictorch.recipe import Recipe
+from pictorch.training.captured import WARM_UP_STEPS
 from pictorch.training.console import Console
 from pictorch.training.loop import train_step
 from pictorch.training.runtime import resolve_runtime, training_memory_explained
@@ -43,6 +44,9 @@ class StepTimes:
         self.first_seconds = self._step()
         if self.session.runtime.compile:
             self._step()  # the first one compiled
+        if self.session.captured is not None:
+            for _ in range(WARM_UP_STEPS):
+                self._step()
 
     def time_one(self) -> None:
         """Does a step and notes its seconds."""

@@ -1,6 +1,6 @@
 """The recipe: everything that decides what a training gives, as one typed, frozen, closed record."""
 
-from pictorch.recipe.contradictions import contradictions
+from pictorch.recipe.contradictions import contradictions, graph_obstacle
 from pictorch.recipe.recipe import SECTIONS, Recipe, default_of
 from pictorch.recipe.sections import (
     AugmentSection,
@@ -10,8 +10,8 @@ from pictorch.recipe.sections import (
     OptimizerSection,
     ScheduleSection,
     Section,
-    TrainSection,
 )
+from pictorch.recipe.train import TrainSection
 
 __all__ = [
     "SECTIONS",
@@ -26,4 +26,5 @@ __all__ = [
     "TrainSection",
     "contradictions",
     "default_of",
+    "graph_obstacle",
 ]

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pictorch.recipe.recipe import Recipe
-    from pictorch.recipe.sections import AugmentSection, DataSection, LossSection, TrainSection
+    from pictorch.recipe.sections import AugmentSection, DataSection, LossSection
+    from pictorch.recipe.train import TrainSection
 
 
 def contradictions(recipe: "Recipe") -> list[str]:
@@ -15,6 +16,31 @@ def contradictions(recipe: "Recipe") -> list[str]:
         *_contradictions_of_batches(recipe.train),
         *_contradictions_without_validation(recipe),
         *_contradictions_of_loss(recipe.loss),
+        *_contradictions_of_graph(recipe),
+    ]
+
+
+def graph_obstacle(recipe: "Recipe") -> str | None:
+    """Returns the first field, with its value, that keeps a training step out of a CUDA graph."""
+    train, optimizer = recipe.train, recipe.optimizer.name
+    obstacles = {
+        f"optimizer.name {optimizer}": optimizer not in ("sgd", "adam", "adamw"),  # the others ask the CPU
+        f"train.accumulate {train.accumulate}": train.accumulate > 1,
+        f"train.precision {train.precision}": train.precision == "fp16",
+        "train.compile true": train.compile is True,
+        f"train.freeze_epoch {train.freeze_epoch}": train.freeze_epoch is not None,
+        f"train.unfreeze_epoch {train.unfreeze_epoch}": train.unfreeze_epoch is not None,
+    }
+    return next((field for field, is_there in obstacles.items() if is_there), None)
+
+
+def _contradictions_of_graph(recipe: "Recipe") -> list[str]:
+    obstacle = graph_obstacle(recipe) if recipe.train.cuda_graph is True else None
+    if obstacle is None:
+        return []
+    return [
+        f"train.cuda_graph: a CUDA graph cannot hold a step with {obstacle}; "
+        "give `--set train.cuda_graph=auto`, or change that"
     ]
 
 

@@ -13,8 +13,8 @@ from pictorch.recipe.sections import (
     OptimizerSection,
     ScheduleSection,
     Section,
-    TrainSection,
 )
+from pictorch.recipe.train import TrainSection
 
 
 class Recipe(Section):

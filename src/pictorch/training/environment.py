@@ -60,7 +60,8 @@ def inexactness(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     pairs += [
         (field, before.get("auto", {}).get(field, {}).get("value"), choice["value"])
         for field, choice in now["auto"].items()
-        if field not in ("train.device", "train.threads", "data.order")  # a run keeps its order
+        # A run keeps its order, and a graph is for CUDA, where bits are not promised.
+        if field not in ("train.device", "train.threads", "train.cuda_graph", "data.order")
     ]
     return [f"{name}: {old} -> {new}" for name, old, new in pairs if old != new]
 

@@ -4,6 +4,7 @@ import math
 import shlex
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -147,23 +148,44 @@ def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRe
 
 def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
     """Does one optimiser step on one batch; returns the gradient's norm where it was measured."""
-    position, recipe, device = session.position, session.recipe, session.runtime.device
-    step, accumulate = session.step, recipe.train.accumulate
+    position, step = session.position, session.step
     for group, peak in zip(session.optimizer.param_groups, session.peak_rates, strict=True):
         group["lr"] = peak * session.rate_factor(step)
     with region("data"):
         images, labels = session.batches.batch(position.epoch, position.step_in_epoch)
         session.network.normalization.image_size = side = session.image_side(step)
         images = shrunk(images, side)
+    seed_dropout(session, step, 0)
+    if session.captured is None:
+        loss, gradient_norm = learn(session, images, labels, measure_norm)
+    else:  # the same, recorded once and replayed
+        loss, gradient_norm = session.captured(partial(learn, session, measure_norm=True), images, labels)
+    session.losses[position.step_in_epoch] = loss
+    if session.average is not None:
+        with region("optimizer"):
+            session.average.update(session.network, step)
+    return gradient_norm
+
+
+def learn(
+    session: Session, images: Tensor, labels: Tensor, measure_norm: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Moves the weights by one batch, with dropout seeded for its first part.
+
+    Returns the loss, and the gradient's norm where it was measured. Nothing in it may wait for the device.
+    """
+    recipe, accumulate = session.recipe, session.recipe.train.accumulate
+    whole_loss = session.losses.new_zeros(())
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for micro_batch, (part_images, part_labels) in enumerate(parts):
         with region("forward"):
-            seed_dropout(derived_seed(recipe.train.seed, Purpose.DROPOUT, step, micro_batch), device)
+            if micro_batch:
+                seed_dropout(session, session.step, micro_batch)
             with session.runtime.autocast():
                 logits = session.forward(part_images)
             logits = logits.to(session.runtime.dtype)
             loss = session.loss(logits, part_labels) * (len(part_labels) / len(labels))
-            session.losses[position.step_in_epoch] += loss.detach()
+            whole_loss += loss.detach()
             if recipe.loss.l1 and micro_batch == 0:  # once a step, and not in the loss that is recorded
                 loss = loss + recipe.loss.l1 * sum_of_absolute_weights(session.network)
         with region("backward"):
@@ -175,9 +197,7 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
         session.scaler.step(session.optimizer)
         session.scaler.update()
         session.optimizer.zero_grad()
-        if session.average is not None:
-            session.average.update(session.network, step)
-    return gradient_norm
+    return whole_loss, gradient_norm
 
 
 def limit_gradient(session: Session, measure: bool) -> Tensor | None:
@@ -192,8 +212,10 @@ def limit_gradient(session: Session, measure: bool) -> Tensor | None:
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
-def seed_dropout(seed: int, device: torch.device) -> None:
+def seed_dropout(session: Session, step: int, micro_batch: int) -> None:
     """Seeds the one generator that the device's dropout draws from."""
+    seed = derived_seed(session.recipe.train.seed, Purpose.DROPOUT, step, micro_batch)
+    device = session.runtime.device
     if device.type == "cuda":
         torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
     elif device.type == "mps":

@@ -4,7 +4,8 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from pictorch.host import (
     physical_cores,
 )
 from pictorch.networks import Classifier
-from pictorch.recipe import DataSection, TrainSection
+from pictorch.networks.zoo import is_own
+from pictorch.recipe import DataSection, Recipe, TrainSection, graph_obstacle
+from pictorch.training.schedules import Segment
 
 NOT_MEASURED = "not measured"
 _BF16_MEASURED = (
@@ -41,6 +44,20 @@ _ORDER_MEASURED = (
 _BLOCKS_MEASURED = (
     "1.4 bytes read for each byte used in place of 394 for images of 64 pixels, no difference at 256 (a disk "
     "that reads 8 MB around a miss; docs/log.md)"
+)
+# Reckoned, not measured: at 1e14 operations a second, six for each multiply-add, the first is a training of
+# ten minutes, which may gain more than compiling takes; a step of the second is 12 ms, which Python's asking
+# for every kernel may outlast.
+_COMPILED_FROM = 1e16  # multiply-adds of all images of the training
+_CAPTURED_UP_TO = 2e11  # multiply-adds of a step
+_CAPTURED_STEPS = 1000
+_COMPILE_RULE = (
+    f"on CUDA with Triton, where all images of a training take {_COMPILED_FROM:.0e} multiply-adds or more, "
+    "so that it earns back the minutes of compiling; never on CPU and MPS"
+)
+_GRAPH_RULE = (
+    f"on CUDA, for {_CAPTURED_STEPS:,} steps or more of at most {_CAPTURED_UP_TO:.0e} multiply-adds, without "
+    "dropout, compiling and what a graph cannot hold (docs/train.md)"
 )
 _MAPPED_SHARE = 0.5  # of memory: beyond it the page cache may lose images before their next turn
 
@@ -72,6 +89,7 @@ class Runtime:
     channels_last: bool
     cudnn_benchmark: bool
     compile: bool
+    cuda_graph: bool
     threads: int
     choices: dict[str, Choice]
 
@@ -134,12 +152,16 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
         "all batches are alike, so timing kernels once pays" if on_cuda else "only CUDA has cuDNN",
     )
     on_cpu = device.value == "cpu"
+    # On CUDA the last word on these two is resolve_for_work's.
     compiled = _auto(
         section.compile,
-        False,
-        "one training seldom earns back the minutes of compilation",
+        f"from {_COMPILED_FROM:.0e} multiply-adds on" if on_cuda else False,
+        _COMPILE_RULE,
         _COMPILE_MEASURED if on_cpu else NOT_MEASURED,
     )
+    graph = Choice(False, f"auto: {_GRAPH_RULE}" if section.cuda_graph == "auto" else "only CUDA has graphs")
+    if on_cuda:
+        graph = _auto(section.cuda_graph, f"up to {_CAPTURED_UP_TO:.0e} multiply-adds a step", _GRAPH_RULE)
     threads = _auto(
         section.threads, physical_cores(), "one thread for each physical core allowed", _THREADS_MEASURED
     )
@@ -149,7 +171,8 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
         autocast_dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision.value),
         channels_last=channels_last.value,
         cudnn_benchmark=cudnn_benchmark.value,
-        compile=compiled.value,
+        compile=compiled.value is True,
+        cuda_graph=graph.value is True,
         threads=threads.value,
         choices={
             "train.device": device,
@@ -157,8 +180,40 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
             "train.channels_last": channels_last,
             "train.cudnn_benchmark": cudnn_benchmark,
             "train.compile": compiled,
+            "train.cuda_graph": graph,
             "train.threads": threads,
         },
+    )
+
+
+def resolve_for_work(
+    runtime: Runtime, recipe: Recipe, training_images: int, network: Mapping[str, Any]
+) -> Runtime:
+    """Returns the settings with what pays on CUDA for some work only: compiling, and a graph of the step.
+
+    The work is that of the recipe's own epochs for a network as `summarize` describes it.
+    """
+    if runtime.device.type != "cuda":
+        return runtime
+    batch_size = min(recipe.train.batch_size, training_images)
+    steps = Segment(0, recipe.train.epochs, 1.0).steps(training_images // batch_size)
+    multiply_adds = batch_size * network["multiply_adds"]  # of a step
+    of_own = is_own(recipe.model.name) or is_own(recipe.loss.name)  # which may do what neither can
+    can_compile = find_spec("triton") is not None and not of_own
+    compiled = _auto(
+        recipe.train.compile, can_compile and steps * multiply_adds >= _COMPILED_FROM, _COMPILE_RULE
+    )
+    draws = any("Drop" in layer["kind"] or "Stochastic" in layer["kind"] for layer in network["layers"])
+    can_capture = not (of_own or draws or compiled.value or graph_obstacle(recipe))
+    is_short = steps >= _CAPTURED_STEPS and multiply_adds <= _CAPTURED_UP_TO
+    graph = _auto(recipe.train.cuda_graph, can_capture and is_short, _GRAPH_RULE)
+    if runtime.scales_gradients:
+        graph = Choice(False, "no graph holds the scaled gradients of fp16")
+    return replace(
+        runtime,
+        compile=compiled.value,
+        cuda_graph=graph.value,
+        choices={**runtime.choices, "train.compile": compiled, "train.cuda_graph": graph},
     )
 
 

@@ -12,14 +12,16 @@ from pictorch.datasets.batches import TrainingBatches, channel_statistics
 from pictorch.datasets.splits import ImageSet, Splits
 from pictorch.errors import DivergedError
 from pictorch.networks import Classifier, OwnNetwork, build_network
+from pictorch.networks.summary import summarize
 from pictorch.networks.whitening import PatchWhitening
 from pictorch.randomness import Purpose, derived_seed, permutation
 from pictorch.recipe import Recipe
+from pictorch.training.captured import CapturedStep
 from pictorch.training.ema import WeightAverage
 from pictorch.training.freezing import Freezing
 from pictorch.training.losses import Loss, build_loss, class_weights
 from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer, for_batch_size
-from pictorch.training.runtime import Runtime, resolve_order
+from pictorch.training.runtime import Runtime, resolve_for_work, resolve_order
 from pictorch.training.schedules import Segment, lr_factor, steps_before
 from pictorch.training.sizes import check_sizes, side_at
 
@@ -80,6 +82,7 @@ class Session:
     segments: list[Segment]
     losses: Tensor
     correct: Tensor
+    captured: CapturedStep | None = None  # where steps are replayed as a CUDA graph
     position: Position = field(default_factory=Position)
     gradient_norm: float | None = None
 
@@ -182,6 +185,8 @@ def build_session(
     )
     fill_whitening(network, splits.train, recipe.train.seed)
     runtime.place(network)
+    if runtime.device.type == "cuda":
+        runtime = resolve_for_work(runtime, recipe, len(splits.train), summarize(network, ""))
     batches = TrainingBatches(
         splits.train,
         recipe.augment,
@@ -215,6 +220,7 @@ def build_session(
         segments=segments,
         losses=torch.zeros(batches.steps_per_epoch, dtype=runtime.dtype, device=runtime.device),
         correct=torch.zeros((), dtype=torch.int64, device=runtime.device),
+        captured=CapturedStep(optimizer) if runtime.cuda_graph else None,
     )
 
 

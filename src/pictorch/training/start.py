@@ -29,7 +29,13 @@ from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.own_network import try_own_network
 from pictorch.training.result import FitResult, fit_result
-from pictorch.training.runtime import Runtime, recorded_order, resolve_order, resolve_runtime
+from pictorch.training.runtime import (
+    Runtime,
+    recorded_order,
+    resolve_for_work,
+    resolve_order,
+    resolve_runtime,
+)
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
 from pictorch.training.session import Own, check_parts
 
@@ -127,13 +133,15 @@ def begun_run(
     stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
     splits, network = tried_parts(recipe, runtime, data, own, console, converts=converts)
     weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
+    summary = summarize(network, recipe.model.name)
+    runtime = resolve_for_work(runtime, recipe, len(splits.train), summary)
     runtime.choices["data.order"] = resolve_order(recipe.data, splits.train.images)
     run = RunFolder.create(out, recipe.name)
     with run.lock():
         run.begin(
             recipe,
             command=command_line(),
-            network=summarize(network, recipe.model.name),
+            network=summary,
             environment=describe_environment(runtime),
             data=describe_splits(splits, recipe.data.training_source),
             segments=[Segment(0, 0 if converts else recipe.train.epochs, 1.0).to_json()],
@@ -190,6 +198,7 @@ def _resume(
         splits = load_splits(recipe.data, console.line, data)
         check_same_data(run, splits)
         runtime, before = resolve_runtime(recipe.train, any_device=True), run.environment()
+        runtime = resolve_for_work(runtime, recipe, len(splits.train), run.facts()["network"])
         runtime.choices["data.order"] = recorded_order(before)
         environment = describe_environment(runtime)
         differences = inexactness(before, environment)
