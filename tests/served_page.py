@@ -1,13 +1,7 @@
-"""The page of `pictorch serve`: a real server in its own process, and a page that watches itself."""
+"""What the tests of the served page do: serve it, give it pictures, read its answers."""
 
 import io
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,32 +10,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pictorch.benchmarking.served import served
+from tiny_bundle import make_bundle
+
 Visit = Callable[..., Any]
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (100, 110, 100)}
 
 
 @contextmanager
-def serving(bundle: Path, port: int = 0) -> Iterator[str]:
-    """Runs the command on a bundle; gives the address once it answers, and ends it."""
-    if port == 0:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-    command = [sys.executable, "-m", "pictorch", "serve", str(bundle), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ})
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/v2/health/ready").close()
-                break
-            except OSError:
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+def serving(place: Path, **changes: Any) -> Iterator[str]:
+    """Serves a bundle of three colours, changed, from a process of its own; gives the address."""
+    with served(make_bundle(place / "colors", **changes).path, place / "log", max_in_flight=64) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def png(color: tuple[int, int, int], width: int = 40, height: int = 30) -> bytes:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from served_page import Visit, serving
-from tiny_bundle import make_bundle
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
@@ -82,7 +81,7 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
 @pytest.fixture(scope="session")
 def service(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that tells colours apart."""
-    with serving(make_bundle(tmp_path_factory.mktemp("served") / "colors").path) as address:
+    with serving(tmp_path_factory.mktemp("served")) as address:
         yield address
 
 

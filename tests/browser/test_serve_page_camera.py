@@ -20,6 +20,10 @@ def test_a_picture_is_taken_and_answered(visit: Visit) -> None:
     page = opened(visit)
     assert page.evaluate("document.activeElement.id") == "take"
     assert page.locator("#video").evaluate("(video) => video.videoWidth > 100 && !video.paused")
+    video, frame = (page.locator(one).bounding_box() for one in ("#video", "#original .frame"))
+    ratio = page.locator("#video").evaluate("(video) => video.videoWidth / video.videoHeight")
+    assert video["width"] / video["height"] == pytest.approx(ratio, rel=0.01)
+    assert max(video["width"], video["height"]) == pytest.approx(frame["width"], abs=1)
     for number in (1, 2):
         page.get_by_role("button", name="Take a picture").click()
         page.locator("#strip label").nth(number - 1).wait_for()

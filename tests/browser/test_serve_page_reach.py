@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from served_page import COLORS, Visit, choose, png, serving, upload, verdict
-from tiny_bundle import make_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +22,7 @@ TARGET_PIXELS = 44
 @pytest.fixture(scope="module")
 def named(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server whose classes have names in other scripts, and a long one, as long as green."""
-    bundle = make_bundle(tmp_path_factory.mktemp("served") / "names", class_names=NAMES)
-    with serving(bundle.path) as address:
+    with serving(tmp_path_factory.mktemp("served"), class_names=NAMES) as address:
         yield address
 
 
@@ -110,6 +108,7 @@ def test_by_keyboard_alone(visit: Visit, tmp_path: Path) -> None:
         paths.append(tmp_path / f"{name}.png")
         paths[-1].write_bytes(png(COLORS[name]))
     with page.expect_file_chooser() as chooser:
+        page.wait_for_timeout(100)  # until the browser has been told to hand it over
         page.keyboard.press("Enter")
     chooser.value.set_files(paths)
     page.get_by_text("3 of 3 images answered").wait_for()

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from served_page import COLORS, Visit, choose, png, serving, upload, verdict
-from tiny_bundle import make_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -90,18 +89,24 @@ def test_a_proxy_that_answers_in_html_is_put_into_words(visit: Visit) -> None:
         page.unroute("**/predict*")
 
 
-def test_a_server_that_has_gone_and_come_back(visit: Visit, tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "colors").path
-    with serving(bundle) as address:
+def test_a_server_that_has_gone(visit: Visit, tmp_path: Path) -> None:
+    with serving(tmp_path) as address:
         page = visit(address, foreseen="ERR_CONNECTION_REFUSED")
         choose(page, "green")
     page.set_input_files("#files", [upload("red.png", png(COLORS["red"]))])
     page.get_by_role("alert").get_by_text("The server does not answer.").wait_for()
     assert verdict(page) == "green"
-    with serving(bundle, port=int(address.rpartition(":")[2])):
-        page.get_by_role("button", name="Try again").click()
-        page.locator("#strip label").nth(1).wait_for()
-        assert verdict(page) == "red"
+
+
+def test_a_connection_that_comes_back(visit: Visit) -> None:
+    page = visit(foreseen="ERR_INTERNET_DISCONNECTED")
+    page.context.set_offline(True)
+    page.set_input_files("#files", [upload("red.png", png(COLORS["red"]))])
+    page.get_by_role("alert").get_by_text("The server does not answer.").wait_for()
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    page.locator("#strip label").wait_for()
+    assert verdict(page) == "red"
 
 
 def test_a_page_that_cannot_learn_its_model_tries_again(open_page: Any, service: str) -> None:

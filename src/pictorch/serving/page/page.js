@@ -9,6 +9,7 @@ import { theme, threshold } from "./settings.js";
 import { Strip } from "./strip.js";
 
 const MOST_CLASSES_UNFOLDED = 24;
+const SMALL_PIXELS = 64; // such pictures are shown pixel by pixel, as in the report
 const LIVE_PAUSE_MS = 250;
 
 const photo = byId("photo"), video = byId("video"), whole = photo.parentNode;
@@ -56,7 +57,10 @@ function show(entry) {
 
 function showOriginal({ file, label }) {
   URL.revokeObjectURL(photo.src);
-  photo.onload = () => shape(photo.naturalWidth, photo.naturalHeight);
+  photo.onload = () => {
+    shape(photo.naturalWidth, photo.naturalHeight);
+    photo.classList.toggle("small", Math.max(photo.naturalWidth, photo.naturalHeight) <= SMALL_PIXELS);
+  };
   photo.onerror = () => { photo.hidden = true; byId("original-name").append(" (the browser cannot show this kind of file)"); };
   photo.hidden = false;
   photo.src = URL.createObjectURL(file);
