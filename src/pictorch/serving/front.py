@@ -63,6 +63,8 @@ class Front:
             except RequestError as error:
                 if error.status != 413:
                     raise
+                traffic.held_bytes -= sum(map(len, parts))
+                parts.clear()
                 await exchange.refuse(error, more_body=True)
                 return await _drop_the_rest(exchange, receive)
             traffic.in_flight += 1

@@ -80,7 +80,7 @@ def _add_model(router: APIRouter, service: Service, prefix: str, is_shown: bool)
         include_in_schema=is_shown,
     )
     async def infer(
-        request: Request, json_length: Annotated[str | None, Header(alias=JSON_LENGTH)] = None
+        request: Request, json_length: Annotated[str, Header(alias=JSON_LENGTH)] = ""
     ) -> Response:
         read = partial(read_inference, await request.body(), json_length, size, service.limits)
         asked, rows = await service.batcher.answer(read)

@@ -68,13 +68,13 @@ class Asked:
         return head + binary, len(head)
 
 
-def read_inference(body: bytes, json_length: str | None, size: int, limits: Limits) -> Asked:
+def read_inference(body: bytes, json_length: str, size: int, limits: Limits) -> Asked:
     """Returns what a body asks of a model for images of `size`; raises RequestError.
 
-    `json_length` is the header that says how many bytes of JSON stand before the binary data.
+    `json_length` is the header that says how many bytes of JSON stand before the binary data, or ''.
     """
     end = len(body)
-    if json_length is not None:
+    if json_length:
         if not re.fullmatch(r"[0-9]{1,12}", json_length) or int(json_length) > end:
             _refuse(f"{JSON_LENGTH} {json_length[:20]!r} is no length within the body")
         end = int(json_length)
@@ -89,7 +89,7 @@ def read_inference(body: bytes, json_length: str | None, size: int, limits: Limi
     if [each.name for each in wanted] != [OUTPUT_NAME]:
         _refuse(f"there is one output, named {OUTPUT_NAME!r}")
     tensor, output = asked.inputs[0], wanted[0]
-    for name in sorted(_REFUSED.intersection(tensor.parameters, output.parameters)):
+    for name in sorted(_REFUSED & {*tensor.parameters, *output.parameters}):
         _refuse(f"the parameter {name!r} is not known here")
     binary = output.parameters.get("binary_data", asked.parameters.get("binary_data_output", False))
     return Asked(_pixels(tensor, body[end:], size, limits), asked.id, binary is True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import resource
 import signal
 import socket
@@ -75,6 +76,7 @@ class Server(uvicorn.Server):
         """Answers until a signal ends it."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is an open file
+        logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # the answer says it
         super().run([self._listener])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

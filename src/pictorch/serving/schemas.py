@@ -70,18 +70,22 @@ _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQ
 def predict_body(limits: Limits, stored_size: int) -> dict[str, Any]:
     """Returns the request body of POST /predict for OpenAPI."""
     most = limits.images_of(stored_size)
-    form = _object("image", _FILE)
+    form = {"type": "object", "required": ["image"], "properties": {"image": _FILE}}
+    either = [{"type": "object", "required": [name]} for name in ("image", "images")]
     several = {"type": "array", "minItems": 1, "maxItems": most, "items": _BASE64}
     return {
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {"schema": form},
+                "multipart/form-data": {
+                    "schema": form,
+                    "encoding": {"image": {"contentType": "image/png, image/jpeg"}},
+                },
                 "image/png": {"schema": _FILE},
                 "image/jpeg": {"schema": _FILE},
                 "application/octet-stream": {"schema": _FILE},
                 "application/json": {
-                    "schema": {"oneOf": [_object("image", _BASE64), _object("images", several)]},
+                    "schema": {"oneOf": either, "properties": {"image": _BASE64, "images": several}},
                     "examples": {
                         "one image": {"value": {"image": _PIXEL}},
                         "several images": {"value": {"images": [_PIXEL, f"data:image/png;base64,{_PIXEL}"]}},
@@ -92,15 +96,25 @@ def predict_body(limits: Limits, stored_size: int) -> dict[str, Any]:
     }
 
 
-def _object(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": [name], "properties": {name: value}}
+def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
+    """Returns a schema in which each reference to one of its parts is that part."""
+    if isinstance(schema, list):
+        return [_inlined(each, parts) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {key: _inlined(value, parts) for key, value in schema.items() if key != "$defs"}
+
+
+_INFERENCE = Inference.model_json_schema()
 
 
 INFERENCE_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": Inference.model_json_schema()},
+            "application/json": {"schema": _inlined(_INFERENCE, _INFERENCE["$defs"])},
             "application/octet-stream": {"schema": _FILE},
         },
     }

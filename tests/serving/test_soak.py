@@ -1,0 +1,24 @@
+"""What a server keeps after many requests: nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from pictorch.benchmarking.clients import image_request, send
+from served_process import in_process
+
+REQUESTS = 5_000  # a twentieth of `make soak`
+WARM_UP = 2_000
+MOST_BYTES = 1e6
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow(colors: Path, green: bytes, tmp_path: Path) -> None:
+    requests = [image_request(f"/predict?with_input={wanted}", green) for wanted in ("false", "true")]
+    with in_process(colors, tmp_path / "log") as running:
+        send(running.port, requests, connections=8, most=WARM_UP)
+        before = running.memory_bytes()
+        load = send(running.port, requests, connections=8, most=REQUESTS)
+        assert len(load.answered) == REQUESTS
+        assert running.memory_bytes() - before < MOST_BYTES
+        assert running.stop() == 0
