@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from served_page import Visit, choose, verdict
+from served_page import COLORS, Visit, choose, png, upload, verdict
 
 pytestmark = pytest.mark.slow
+
+NO_HTTPS = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
 
 
 def opened(visit: Visit) -> Any:
@@ -90,7 +92,18 @@ def test_a_browser_that_was_not_allowed_refuses(visit: Visit) -> None:
     page.get_by_role("alert").get_by_text("The camera was refused.").wait_for()
 
 
+def test_without_https_a_phone_opens_its_own_camera(visit: Visit) -> None:
+    page = visit(width=390, has_touch=True, is_mobile=True, script=NO_HTTPS)
+    with page.expect_file_chooser() as chooser:
+        page.wait_for_timeout(100)  # until the browser has been told to hand it over
+        page.get_by_role("button", name="Use the camera").tap()
+    assert chooser.value.element.get_attribute("capture") == "environment"
+    chooser.value.set_files([upload("photo.png", png(COLORS["blue"]))])
+    page.locator("#strip label").wait_for()
+    assert verdict(page) == "blue"
+
+
 def test_without_https_the_way_around_is_told(visit: Visit) -> None:
-    page = visit(script="Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+    page = visit(script=NO_HTTPS)
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("alert").get_by_text("Browsers give the camera to https pages").wait_for()

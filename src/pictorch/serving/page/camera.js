@@ -13,7 +13,7 @@ const REFUSALS = {
 export async function openCamera(video, ended) {
   if (!navigator.mediaDevices) {
     throw new Problem("Browsers give the camera to https pages and to this machine's own http://127.0.0.1 and " +
-      "http://localhost only. Choose an image instead: on a phone that offers the camera too.");
+      "http://localhost only. Open the page there, or choose an image.");
   }
   try {
     const wish = { width: { ideal: WIDTH }, facingMode: { ideal: "environment" } };

@@ -88,6 +88,8 @@ function showStage() {
 
 async function startCamera() {
   clearProblems();
+  // Over plain http a phone still opens its own camera, and hands the picture over as a file.
+  if (!navigator.mediaDevices && matchMedia("(pointer: coarse)").matches) return byId("snapshot").click();
   try {
     await openCamera(video, stopCamera);
   } catch (problem) {
@@ -179,7 +181,9 @@ addEventListener("drop", (event) => {
 addEventListener("paste", (event) =>
   receive(event.clipboardData.files, "There is no image on the clipboard. Copy one, then paste again."));
 addEventListener("keydown", (event) => { if (event.key === "Escape") stopCamera(); });
-byId("files").onchange = ({ target }) => { const files = [...target.files]; target.value = ""; if (files.length) receive(files); };
+for (const name of ["files", "snapshot"]) {
+  byId(name).onchange = ({ target }) => { const files = [...target.files]; target.value = ""; if (files.length) receive(files); };
+}
 byId("open-camera").onclick = startCamera;
 byId("close-camera").onclick = stopCamera;
 byId("take").onclick = async () => { clearProblems(); ask([await takeFrame(video)]); };
