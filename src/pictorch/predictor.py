@@ -17,8 +17,7 @@ from pictorch import durable, notebook
 from pictorch.bundle import Bundle, is_bundle, open_bundle
 from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.host import usable_cpus
-from pictorch.image_files import Refusal
-from pictorch.image_inputs import ImageInput, given_images, is_one_image
+from pictorch.image_inputs import ImageInput, Refusal, given_images, is_one_image
 from pictorch.images import decode_image, shown, side_in_header
 from pictorch.markup import Markup, element
 from pictorch.run_folder import RunFolder
@@ -102,7 +101,7 @@ class Predictor:
         An image is the path of a file, the bytes of one, a binary file object, a PIL image, or a uint8
         array: (H, W, 3) in RGB, (H, W, 4) with transparency, (H, W) in grey. All are brought to the
         input's size by the same rule. A folder and a pattern stand for the files that they hold, see
-        image_files; one of them that is no image is told in `refused`. `views` names what each image is
+        image_inputs; one of them that is no image is told in `refused`. `views` names what each image is
         shown as, with `views_below` only where the image alone gives no class that probability. Raises
         DataError for any other image that is none, RecipeError for the views and a `top` below 1.
         """

@@ -17,7 +17,7 @@ from messages.case import Case, Remedy, again, instead, succeeds, told, typed
 from messages.cases_cifar10 import by_hand
 from messages.faults import Fault, environment, full_disk, locked, ordinary_rights, patched
 from messages.material import bundle, recipe, run
-from pictorch import image_files
+from pictorch import image_inputs
 from pictorch.bundle.agreement import Agreement
 from pictorch.exporting import parity
 from pictorch.training import loop, session
@@ -102,7 +102,7 @@ CASES = [
     Case("floats for an image", "predict bundle image.png", 3, "float64 and shape (8, 8, 3)", told("the mended call is any other case's", says="uint8 array"), bundle, only="python: the command line gives paths", call=lambda: pictorch.load("bundle")([np.zeros((8, 8, 3))])),
     Case("file object of text", "predict bundle image.png", 3, "image 0 is a file object of text", _answered("rb"), with_image, only=GIVEN, call=lambda: _opened("r")),
     Case("file object that is closed", "predict bundle image.png", 3, "image 0 is a file object that cannot be read", _answered("rb"), with_image, only=GIVEN, call=lambda: _opened("rb", closed=True)),
-    Case("image file that is too large", "predict bundle image.png", 3, "image.png has more than 5 bytes", again(lambda: None), with_image, patched(image_files, "LARGEST_FILE_BYTES", 5)),
+    Case("image file that is too large", "predict bundle image.png", 3, "image.png has more than 5 bytes", again(lambda: None), with_image, patched(image_inputs, "LARGEST_FILE_BYTES", 5)),
     Case("folder without images", "predict bundle empty", 3, "empty holds no image", again(lambda: write_image(Path("empty/a.png"), noise(8, 8))), lambda: (bundle(), Path("empty").mkdir())),
     Case("pattern of no file", "predict bundle '*.png'", 3, "*.png matches no file", again(lambda: write_image(Path("a.png"), noise(8, 8))), bundle),
     Case("two forms of answers", "predict bundle image.png --jsonl", 2, "--json is one object", again(lambda: None), with_image, only="cli: Python gets objects"),

@@ -12,7 +12,7 @@ from pictorch.cli.parser import AddVerb
 from pictorch.errors import RecipeError
 
 if TYPE_CHECKING:
-    from pictorch.image_files import Refusal
+    from pictorch.image_inputs import Refusal
     from pictorch.predictor import Prediction
 
     WriteRow = Callable[[Prediction | Refusal], None]
@@ -35,7 +35,7 @@ def add(verb: AddVerb) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from pictorch.image_files import Refusal
+    from pictorch.image_inputs import Refusal
     from pictorch.predictor import load, predict
 
     options = {"top": args.top, "views": args.views, "views_below": args.views_below}
@@ -63,7 +63,7 @@ def _tell_refused(args: argparse.Namespace, refused: int, images: int) -> None:
 
 
 def _text(answer: "Prediction | Refusal") -> None:
-    from pictorch.image_files import Refusal
+    from pictorch.image_inputs import Refusal
     from pictorch.images import shown
 
     if isinstance(answer, Refusal):
@@ -82,7 +82,7 @@ def _csv(top: int, class_names: Sequence[str]) -> "WriteRow":
 
     A relative path that a spreadsheet would take for a formula is written with ./ before it.
     """
-    from pictorch.image_files import Refusal
+    from pictorch.image_inputs import Refusal
 
     numbers = range(1, min(top, len(class_names)) + 1)
     writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from messages.faults import ordinary_rights
-from pictorch import image_files
+from pictorch import image_inputs
 from pictorch.errors import DataError
-from pictorch.image_files import Refusal, found_files, read_image_file
+from pictorch.image_inputs import Refusal, found_files, read_image_file
 
 
 def touched(*names: str) -> None:
@@ -100,6 +100,6 @@ def test_many_files_are_found_one_after_the_other(monkeypatch: pytest.MonkeyPatc
 
 def test_a_file_that_is_too_large_is_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("big.png").write_bytes(b"123456")
-    monkeypatch.setattr(image_files, "LARGEST_FILE_BYTES", 5)
+    monkeypatch.setattr(image_inputs, "LARGEST_FILE_BYTES", 5)
     with pytest.raises(DataError, match="more than 5 bytes"):
         read_image_file("big.png")
