@@ -12,6 +12,7 @@ import venv
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
@@ -117,3 +118,55 @@ def test_training_names_the_line_that_installs_it(answer: Answer) -> None:
     (line,) = done.stderr.splitlines()
     assert "pip install 'pictorch[train]'" in line
     assert "train" in PROJECT["optional-dependencies"]
+
+
+def test_serving_names_the_line_that_installs_it(answer: Answer, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "colors.zip")
+    done = answer("pictorch", "serve", str(bundle.path), expected_code=9)
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'pictorch[serve]'" in line
+
+
+@pytest.fixture(scope="module")
+def server(answer: Answer, wheel: Path) -> Answer:
+    """The same environment with what `pictorch[serve]` adds; the tests of the base install came before."""
+    answer("pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), f"{wheel}[serve]")
+    return answer
+
+
+def test_the_serve_extra_brings_no_torch(server: Answer) -> None:
+    installed = {package["name"] for package in json.loads(server("pip", "list", "--format=json").stdout)}
+    assert {"pictorch", "fastapi", "uvicorn"} <= installed
+    assert not installed & {"torch", "torchvision", "scikit-learn", "onnx", "pytest"}
+    server("pip", "check")
+
+
+def test_without_torch_a_bundle_is_verified_predicts_and_is_served(server: Answer, tmp_path: Path) -> None:
+    bundle = str(make_bundle(tmp_path / "colors.zip").path)
+    picture = tmp_path / "leaf.png"
+    Image.fromarray(color_image("green", 30, 40)).save(picture)
+    assert json.loads(server("pictorch", "verify", bundle, "--json").stdout)["ok"] is True
+    row = json.loads(server("pictorch", "predict", bundle, str(tmp_path), "--jsonl").stdout)
+    assert row["classes"][0]["name"] == "green"
+
+    python = server("python", "-c", "import sys; print(sys.executable)").stdout.strip()
+    command = [python, "-m", "pictorch", "serve", bundle, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        asked = Request(f"{url}/predict", picture.read_bytes(), {"Content-Type": "image/png"})
+        with urlopen(asked, timeout=10) as response:
+            served = json.load(response)
+        with urlopen(f"{url}/", timeout=10) as response:
+            assert "<title>" in response.read().decode()
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    assert served["class"] == "green"
+    assert served["probability"] == pytest.approx(row["classes"][0]["probability"], abs=1e-6)
+
+
+def test_without_torch_the_server_is_measured(server: Answer, tmp_path: Path) -> None:
+    bundle = str(make_bundle(tmp_path / "colors.zip").path)
+    small = ["--seconds", "0.05", "--requests", "1", "--out", str(tmp_path / "tables"), "--json"]
+    record = json.loads(server("pictorch", "bench", "serving", bundle, *small).stdout)
+    assert all(row["answered"] for row in record["values"])
