@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -28,6 +29,14 @@ _NOISE = re.compile(r"Traceback|Errno|<class|object at 0x|\bNone\b|\\x1b|Excepti
 
 Setup = Callable[[], object]
 Remedy = Callable[["Case", str], None]
+
+
+class HasNames(Protocol):
+    """What says which value or path a message must hold."""
+
+    @property
+    def names(self) -> str:
+        """The value or path."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def as_call(words: list[str]) -> Callable[[], object]:
     return partial(twin, **{name: value for name, value in given.items() if name in parameters})
 
 
-def check_message(case: Case, message: str) -> None:
+def check_message(case: HasNames, message: str) -> None:
     """Checks what holds for every message: short lines, the place, a remedy, nothing for programmers."""
     place = str(Path.cwd())
     assert case.names in message, f"{case.names!r} is not in: {message}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 import pictorch
 from messages import (
@@ -20,12 +21,15 @@ from messages import (
     cases_recipe,
     cases_results,
     cases_runs,
+    cases_serving,
     cases_weights,
+    material,
 )
-from messages.case import Case, succeeds, through_cli, through_python
+from messages.case import Case, check_message, succeeds, through_cli, through_python
 from messages.sites import Site, sites
 from messages.watch import watching
 from pictorch import cli
+from pictorch.serving.app import create_app
 
 CASES: list[Case] = [
     *cases_commands.CASES,
@@ -40,11 +44,14 @@ CASES: list[Case] = [
     *cases_results.CASES,
     *cases_weights.CASES,
     *cases_bench.CASES,
+    *cases_serving.CASES,
 ]
 # Sites that no case can provoke, with the reason.
 EXCUSED = {
     """raise AttributeError(f"module 'pictorch' has no attribute {name!r}")""": "as of any module",
     r"""raise ValueError("\n".join(problems))""": "pydantic hands its lines on, which three cases provoke",
+    "raise _ClientLeftError": "nobody is there to hear it; tests/serving lets clients leave",
+    "raise _ClientLeftError from None": "as above",
 }
 _REASONS = {"ValueError", "TypeError", "yaml.YAMLError", "pickle.UnpicklingError", "urllib.error.HTTPError"}
 SAID: set[str] = set()
@@ -99,12 +106,30 @@ def test_finding(
     RAN.add(name)
 
 
+@pytest.mark.parametrize("refusal", cases_serving.REFUSALS, ids=lambda each: each.name.replace(" ", "-"))
+def test_refusal(refusal: cases_serving.Refusal) -> None:
+    """A refused request: the message says what, where and what to do, and the next request is answered."""
+    predictor = pictorch.load(material.bundle(), threads=1)
+    with TestClient(create_app(predictor, refusal.limits), raise_server_exceptions=False) as client:
+        with watching() as watch:
+            answer = refusal.ask(client)
+        said = answer.json()["error"]
+        said = {"code": "", "message": said} if isinstance(said, str) else said
+        assert (answer.status_code, said["code"]) == (refusal.status, refusal.code)
+        assert answer.headers["x-request-id"] == said.get("request_id", answer.headers["x-request-id"])
+        check_message(refusal, said["message"])
+        PROVOKED.update(watch.behind(said["message"]))
+        assert client.get("/v2/health/ready").status_code == 200
+    RAN.add(refusal.name)
+
+
 def test_every_site_is_provoked() -> None:
     """Runs last in this file, so that one worker has provoked them all.
 
     What is raised as a plain Python error is only the reason in another message, which has to be said.
     """
-    if ({case.name for case in CASES} | {name for name, *_ in cases_data.FINDINGS}) - RAN:
+    others = {name for name, *_ in cases_data.FINDINGS} | {each.name for each in cases_serving.REFUSALS}
+    if ({case.name for case in CASES} | others) - RAN:
         pytest.skip("only some of the cases ran")
     missing = [
         str(site)
@@ -119,5 +144,5 @@ def test_every_site_is_provoked() -> None:
 def test_few_remedies_are_only_told() -> None:
     """Each has its reason; a new one has to be argued for here."""
     told = {case.name: case.remedy.reason for case in CASES if hasattr(case.remedy, "reason")}
-    assert len(told) <= 12, told
+    assert len(told) <= 13, told
     assert all(len(reason) > 10 for reason in told.values())

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import AddVerb
@@ -41,6 +42,5 @@ def _serve(args: argparse.Namespace) -> None:
     else:
         print(f"serving {service.name} ({len(service.bundle.class_names)} classes) on {server.url}")
     sys.stdout.flush()
-    if not args.quiet:
-        log_to_stderr()
-    server.run()
+    with nullcontext() if args.quiet else log_to_stderr():
+        server.run()

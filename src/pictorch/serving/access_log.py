@@ -3,8 +3,9 @@
 import logging
 import sys
 import threading
-import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LOG = logging.getLogger("pictorch.serving")
 
@@ -21,22 +22,31 @@ class _Lines(logging.Handler):
         self._lines.append(self.format(record))
 
     def flush(self) -> None:
-        """Writes what has come together; Python calls it a last time at its end."""
+        """Writes what has come together."""
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if lines:
             print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
-def log_to_stderr() -> None:
-    """Lets every request be a line on stderr from now on."""
-    lines = _Lines()
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Lets every request be a line on stderr while it lasts."""
+    lines, ended = _Lines(), threading.Event()
     lines.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    LOG.addHandler(lines)
-    LOG.setLevel(logging.INFO)
 
     def write() -> None:
-        while True:
-            time.sleep(_EVERY_SECONDS)
+        while not ended.wait(_EVERY_SECONDS):
             lines.flush()
 
-    threading.Thread(target=write, name="access log", daemon=True).start()
+    thread, level = threading.Thread(target=write, name="access log", daemon=True), LOG.level
+    LOG.addHandler(lines)
+    LOG.setLevel(logging.INFO)
+    thread.start()
+    try:
+        yield
+    finally:
+        LOG.setLevel(level)
+        LOG.removeHandler(lines)
+        ended.set()
+        thread.join()
+        lines.flush()

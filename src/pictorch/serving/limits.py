@@ -27,11 +27,6 @@ class Limits:
     max_in_flight: int = 64
     receive_seconds: float = 10.0
 
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not 0 < value < math.inf:
-                raise RecipeError(f"the limit {name} is {value:g}; give a number above 0")
-
     @property
     def max_received_bytes(self) -> int:
         """The bytes of all bodies that may lie in memory at a time."""
@@ -78,8 +73,11 @@ class Limits:
 
 def limits_of(max_body_mb: float, max_images: int, max_in_flight: int, receive_seconds: float) -> Limits:
     """Returns the limits that a person may set, the others as they are; raises RecipeError."""
+    for name, value in locals().items():
+        if not 0 < value < math.inf:
+            raise RecipeError(f"--{name.replace('_', '-')} {value:g} lets nothing in; give a number above 0")
     return Limits(
-        max_body_bytes=round(max_body_mb * 1e6) if math.isfinite(max_body_mb) else 0,
+        max_body_bytes=round(max_body_mb * 1e6),
         max_images=max_images,
         max_in_flight=max_in_flight,
         receive_seconds=receive_seconds,
