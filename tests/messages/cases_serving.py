@@ -129,7 +129,7 @@ REFUSALS = [
     Refusal("JSON without an image", 422, "missing_field", '"image"', sent(picture="x")),
     Refusal("JSON with a number", 422, "wrong_type", "'image'", sent(image=5)),
     Refusal("JSON with an empty list", 422, "wrong_type", "'images'", sent(images=[])),
-    Refusal("JSON with a path", 400, "bad_base64", "base64 --wrap=0", sent(image="photo.png")),
+    Refusal("JSON with a path", 400, "bad_base64", "`base64 FILE`", sent(image="photo.png")),
     Refusal("form without a boundary", 400, "bad_form", "boundary", body(b"--x", "multipart/form-data")),
     Refusal("form that is none", 400, "bad_form", "the form cannot be read", body(b"no form", "multipart/form-data; boundary=x")),
     Refusal("form that is cut off", 400, "bad_form", "cut off", body(b'--x\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\nPNG', "multipart/form-data; boundary=x")),

@@ -145,10 +145,10 @@ def _decoded(text: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(";base64,")[2]
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise RequestError(
-            400, "bad_base64", "the image is no base64; encode the file with `base64 --wrap=0 FILE`"
+            400, "bad_base64", "the image is no base64; encode the file with `base64 FILE`"
         ) from None
 
 
