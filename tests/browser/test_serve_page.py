@@ -80,6 +80,21 @@ def test_earlier_images_are_gone_back_to(visit: Visit) -> None:
     assert page.locator("#strip label").count() == 0
 
 
+def test_an_answer_that_comes_late_takes_nothing_away(visit: Visit) -> None:
+    page = visit()
+    choose(page, "red", "blue")
+    held: list[Any] = []
+    page.route("**/predict*", lambda route: held.append(route))
+    page.set_input_files("#files", [upload("green.png", png(COLORS["green"]))])
+    page.get_by_role("radio", name="red.png").check()
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    page.get_by_role("radio", name="green.png").wait_for(state="attached")
+    assert verdict(page) == "red"
+    assert page.get_by_role("radio", checked=True).locator("..").inner_text().startswith("red")
+
+
 def test_no_more_than_sixty_are_kept(visit: Visit) -> None:
     page = visit()
     files = [upload(f"{number}.png", png((0, 0, 255), 8, 8)) for number in range(70)]

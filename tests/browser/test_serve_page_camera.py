@@ -32,6 +32,7 @@ def test_a_picture_is_taken_and_answered(visit: Visit) -> None:
     assert verdict(page) in ("red", "green", "blue", "Not sure")
     assert page.locator("#video").is_visible()
     assert not page.locator("#photo").is_visible()
+    assert page.locator("#original-name").inner_text() == "The camera"
     page.get_by_role("button", name="Close the camera").click()
     assert not page.locator("#video").is_visible()
     assert page.locator("#photo").evaluate("(photo) => photo.naturalWidth > 100")
