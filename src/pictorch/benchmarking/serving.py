@@ -150,7 +150,7 @@ def bench_serving(
         raise RecipeError(f"{name} {value:g} leaves nothing to measure; give more than 0")
     predictor, before = load(bundle), load_now()
     folder = empty_folder(out, Path("runs"), "serving")
-    files = _golden_files(predictor)
+    files = golden_files(predictor)
     console.line("a bare session of ONNX Runtime, in this process")
     alone, batches = _alone(predictor, files, seconds)
     sent = [image_request("/predict", file) for file in files]
@@ -162,7 +162,7 @@ def bench_serving(
     record = record_of(
         f"the server under load, with {predictor.bundle.recipe['name']}",
         shlex.join(words),
-        _environment(),
+        environment(),
         n=len(rows),
         load_before=before,
         classes=len(predictor.bundle.class_names),
@@ -228,7 +228,7 @@ def _measured(
     return rows, summary
 
 
-def _golden_files(predictor: Predictor) -> list[bytes]:
+def golden_files(predictor: Predictor) -> list[bytes]:
     """Returns the bundle's golden images as PNG files."""
     files = []
     for pixels in predictor.bundle.golden()[0]:
@@ -292,7 +292,8 @@ def _kilobytes(size_bytes: int | None) -> str:
     return "–" if size_bytes is None else f"{size_bytes / 1e3:,.0f} kB"
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Returns machine and versions, without torch."""
     packages: dict[str, str | None] = {}
     for name in ("pictorch", *_PACKAGES):
         try:
