@@ -80,7 +80,7 @@ def _export(args: argparse.Namespace) -> None:
         return print_json(bundle.to_json())
     print(f"exported {bundle.path}: {len(bundle.class_names)} classes, verified against PyTorch")
     path = shlex.quote(str(bundle.path))
-    return print_next({f"verify {path}": "", f"predict {path} IMAGE...": ""})
+    return print_next({f"verify {path}": "", f"predict {path} PATH...": "", f"serve {path}": ""})
 
 
 def _verify(args: argparse.Namespace) -> None:
