@@ -27,7 +27,8 @@ from typing import Any
 
 from pictorch.benchmarking.clients import Load, image_request, send
 from pictorch.benchmarking.record import commit
-from pictorch.benchmarking.serving import environment, golden_files, quantile
+from pictorch.benchmarking.serving import environment, golden_files
+from pictorch.benchmarking.serving_rows import quantile
 from pictorch.host import load_share
 from pictorch.predictor import load
 

@@ -13,7 +13,8 @@ import pytest
 
 from pictorch import bench_serving
 from pictorch.benchmarking.clients import image_request, send
-from pictorch.benchmarking.serving import CONNECTIONS, IN_FLIGHT, LoadRow, _back_after, quantile
+from pictorch.benchmarking.serving import CONNECTIONS, IN_FLIGHT, _back_after
+from pictorch.benchmarking.serving_rows import LoadRow, quantile
 from pictorch.training.console import Console
 from tiny_bundle import make_bundle
 

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 
 from pictorch import notebook
-from pictorch.benchmarking.clients import Load, image_request, send
+from pictorch.benchmarking.clients import image_request, send
 from pictorch.benchmarking.record import load_now, load_remark, record_of, write_results
 from pictorch.benchmarking.served import Served, served
+from pictorch.benchmarking.serving_rows import BATCH_IMAGES, LoadRow, ServingSummary, quantile
 from pictorch.errors import RecipeError
-from pictorch.formats import count, megabytes, percent
 from pictorch.host import cpu_name, usable_cpus
 from pictorch.images import decode_image
 from pictorch.predictor import Predictor, load
@@ -34,79 +34,7 @@ WARM_UP_REQUESTS = 2_000
 _OVERLOAD = 10  # times as many connections as IN_FLIGHT
 _OVERLOAD_TIMES = 6  # as long as the other measurements
 _BACK_REQUESTS = 20  # whose median has to be as before
-_BATCH = 64
 _PACKAGES = ("numpy", "pillow", "onnxruntime", "fastapi", "starlette", "uvicorn", "uvloop", "httptools")
-
-
-@dataclass(frozen=True)
-class LoadRow:
-    """Requests of one image each, over so many connections; seconds, None where nothing was answered."""
-
-    what: str
-    connections: int
-    answered: int
-    rejected: int
-    failed: int
-    images_per_second: float
-    p50_seconds: float | None
-    p99_seconds: float | None
-    client_share: float  # processor time of the clients by the time that it took
-
-    @staticmethod
-    def of(what: str, connections: int, load: Load) -> "LoadRow":
-        """Returns the row of what came back."""
-        return LoadRow(
-            what, connections, len(load.answered), len(load.rejected), len(load.failures),
-            round(load.per_second, 1), quantile(load.answered, 0.5), quantile(load.answered, 0.99),
-            round(load.client_seconds / load.seconds, 3),
-        )  # fmt: skip
-
-    def shown(self) -> dict[str, str]:
-        """Returns the row as a person reads it, under its heads."""
-        return {
-            "what": self.what,
-            "connections": str(self.connections) if self.connections else "–",
-            "images/s": count(self.images_per_second),
-            "p50": milliseconds(self.p50_seconds),
-            "p99": milliseconds(self.p99_seconds),
-            "answered": count(self.answered),
-            "rejected": count(self.rejected),
-            "failed": count(self.failed),
-        }
-
-
-@dataclass(frozen=True)
-class ServingSummary:
-    """What the rows come to: seconds, bytes, fractions; None is what could not be measured."""
-
-    ready_seconds: float
-    memory_at_rest_bytes: int | None
-    memory_peak_bytes: int | None
-    overhead_seconds: float  # of one image at rest, beside decoding and the model
-    peak_images_per_second: float
-    share_of_batches: float  # of what the session alone does in batches
-    goodput: float  # of the peak, under overload
-    rejection_p99_seconds: float | None
-    back_seconds: float | None
-    memory_growth_bytes: int | None
-    memory_requests: int
-
-    def shown(self) -> list[dict[str, str]]:
-        """Returns a row for each figure."""
-        back = "not while it was watched" if self.back_seconds is None else f"{self.back_seconds:.2f} s"
-        figures = {
-            "ready after": f"{self.ready_seconds:.2f} s",
-            "memory at rest": megabytes(self.memory_at_rest_bytes),
-            "memory at most": megabytes(self.memory_peak_bytes),
-            "one image at rest, beside decoding and model": milliseconds(self.overhead_seconds),
-            "most images/s": count(self.peak_images_per_second),
-            f"of a session in batches of {_BATCH}": percent(self.share_of_batches, 1),
-            "overload: answered, of the most images/s": percent(self.goodput, 1),
-            "overload: rejected within (p99)": milliseconds(self.rejection_p99_seconds),
-            "overload: latency at rest is back after": back,
-            f"memory growth over {self.memory_requests:,} requests": _kilobytes(self.memory_growth_bytes),
-        }
-        return [{"figure": name, "value": value} for name, value in figures.items()]
 
 
 @dataclass(frozen=True)
@@ -176,16 +104,6 @@ def bench_serving(
     return ServingBench(str(folder), tuple(rows), summary, remarks, record)
 
 
-def quantile(values: Sequence[float], share: float) -> float | None:
-    """Returns the value that `share` of the values do not exceed, None of no values."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else None
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Returns '1.23 ms', a dash where there is none."""
-    return "–" if seconds is None else f"{1000 * seconds:.2f} ms"
-
-
 def _measured(
     server: Served,
     sent: Sequence[bytes],
@@ -241,7 +159,7 @@ def golden_files(predictor: Predictor) -> list[bytes]:
 def _alone(predictor: Predictor, files: Sequence[bytes], seconds: float) -> tuple[LoadRow, LoadRow]:
     """Returns what is done without a server: image after image, and decoded ones in batches."""
     golden = predictor.bundle.golden()[0]
-    batch = np.resize(golden, (_BATCH, *golden.shape[1:]))
+    batch = np.resize(golden, (BATCH_IMAGES, *golden.shape[1:]))
     spec = predictor.bundle.input
 
     def answer(file: bytes) -> None:
@@ -249,13 +167,13 @@ def _alone(predictor: Predictor, files: Sequence[bytes], seconds: float) -> tupl
         predictor.probabilities(pixels[np.newaxis])
 
     one = _timed(answer, files, seconds)
-    many = _timed(lambda images: predictor.probabilities(images, _BATCH), [batch], seconds)
+    many = _timed(lambda images: predictor.probabilities(images, BATCH_IMAGES), [batch], seconds)
     total = sum(many)
     return (
         LoadRow("decoder and session", 0, len(one), 0, 0, round(len(one) / sum(one), 1), quantile(one, 0.5),
                 quantile(one, 0.99), 0.0),
-        LoadRow(f"session, batches of {_BATCH}", 0, _BATCH * len(many), 0, 0,
-                round(_BATCH * len(many) / total, 1), quantile(many, 0.5), quantile(many, 0.99), 0.0),
+        LoadRow(f"session, batches of {BATCH_IMAGES}", 0, BATCH_IMAGES * len(many), 0, 0,
+                round(BATCH_IMAGES * len(many) / total, 1), quantile(many, 0.5), quantile(many, 0.99), 0.0),
     )  # fmt: skip
 
 
@@ -286,10 +204,6 @@ def _back_after(latencies: Sequence[float], at_rest: float | None) -> float | No
             return round(passed, 3)
         passed += latency
     return None
-
-
-def _kilobytes(size_bytes: int | None) -> str:
-    return "–" if size_bytes is None else f"{size_bytes / 1e3:,.0f} kB"
 
 
 def environment() -> dict[str, Any]:
