@@ -135,7 +135,8 @@ class Predictor:
         waiting, spec = given_images(images), self.bundle.input
         with ThreadPoolExecutor(usable_cpus()) as pool:
             while chunk := list(islice(waiting, _BATCH_SIZE)):
-                fitted = list(pool.map(lambda each: each.fitted(spec), chunk))
+                # One image alone needs no thread of its own.
+                fitted = list((pool.map if len(chunk) > 1 else map)(lambda each: each.fitted(spec), chunk))
                 pixels = [each for each in fitted if not isinstance(each, Refusal)]
                 rows = iter(self._answers(np.stack(pixels), choice) if pixels else ())
                 for one, each in zip(chunk, fitted, strict=True):
