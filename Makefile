@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check wheel notebook clean
+.PHONY: demo test check soak wheel notebook clean
 
 demo: $(READY)  ## trains, evaluates, exports and predicts handwritten digits
 	$(BIN)/pictorch demo
@@ -23,6 +23,9 @@ static: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: $(READY)  ## 100,000 requests to a server, whose memory must not grow
+	PICTORCH_SOAK_REQUESTS=100000 $(BIN)/pytest tests/serving/test_soak.py
 
 wheel: $(READY)  ## builds the source archive, and from it the wheel, into dist/
 	rm -rf dist

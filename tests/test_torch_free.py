@@ -37,6 +37,7 @@ FREE = (
     "predictor",
     "reporting",
     "reporting.report",
+    "serving.process",
     "cli",
 )
 TRAINING_ONLY = ("torch", "torchvision", "sklearn", "safetensors", "onnx", "onnxscript", "tensorboard")

@@ -41,6 +41,12 @@ def outcome(body: bytes, content_type: str) -> int:
     return len(intake.pixels) if len(intake.pixels) == len(intake.shown) else 0
 
 
+def test_base64_may_have_lines() -> None:
+    text = base64.encodebytes(PIXEL).decode()
+    assert "\n" in text
+    assert outcome(json.dumps({"image": text}).encode(), "application/json") == 1
+
+
 def test_a_form_with_other_fields_is_read() -> None:
     other = b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
     stray = b'--b\r\nContent-Disposition: form-data; name="mask"; filename="m"\r\n\r\nno image\r\n'

@@ -1,5 +1,6 @@
 """What a server keeps after many requests: nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from pictorch.benchmarking.clients import image_request, send
 from served_process import in_process
 
-REQUESTS = 5_000  # a twentieth of `make soak`
+REQUESTS = int(os.environ.get("PICTORCH_SOAK_REQUESTS", "5000"))
 WARM_UP = 2_000
 MOST_BYTES = 1e6
 

@@ -37,6 +37,8 @@ class Front:
             else:
                 await self._app(scope, receive, exchange.send)
         except RequestError as error:
+            if error.status == 503:
+                self._metrics.rejected.inc()
             await exchange.refuse(error)
         except _ClientLeftError:
             exchange.status = _CLIENT_LEFT

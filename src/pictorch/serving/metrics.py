@@ -28,7 +28,7 @@ class Metrics:
         )
         self._requests_with = cache(lambda status: requests.labels(status))
         self.rejected = Counter(
-            "pictorch_requests_rejected", "Requests answered with 503", registry=self._registry
+            "pictorch_requests_rejected", "Requests that found no room", registry=self._registry
         )
         self._request_seconds = self._histogram("request_seconds", "From the head of a request to its answer")
         self.decode_seconds = self._histogram("decode_seconds", "From a body to pixels, of one request")
@@ -40,8 +40,6 @@ class Metrics:
         """Counts a request that has ended."""
         self._requests_with(status).inc()
         self._request_seconds.observe(seconds)
-        if status == 503:
-            self.rejected.inc()
 
     def text(self) -> bytes:
         """Returns all of it in Prometheus's text format."""
