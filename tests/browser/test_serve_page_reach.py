@@ -190,6 +190,21 @@ def test_the_page_has_a_policy_and_keeps_to_it(visit: Visit, service: str) -> No
     assert {"/static/page.css", "/static/page.js", "/model"} <= set(loaded)
 
 
+def test_a_proxy_may_put_it_below_a_path(open_page: Any, service: str) -> None:
+    def proxy(route: Any) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace("/cats/", "/")))
+
+    page, asked = open_page("about:blank", foreseen=""), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/cats/**", proxy)
+    page.goto(f"{service}/cats/")
+    page.locator("#model").wait_for()
+    choose(page, "red")
+    assert verdict(page) == "red"
+    assert all(url.startswith((f"{service}/cats/", "blob:", "data:")) for url in asked)
+    assert f"{service}/cats/predict" in page.locator("#curl").text_content()
+
+
 def test_without_scripts_it_says_what_to_do(open_page: Any, service: str) -> None:
     page = open_page(service, java_script_enabled=False)
     assert "needs JavaScript" in page.locator("main").inner_text()
