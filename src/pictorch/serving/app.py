@@ -41,6 +41,7 @@ def create_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         title=f"pictorch: {service.name}", version=service.version, lifespan=service.running,
         description="Names what is in images. Errors are JSON and say what to do.",
         docs_url=None, redoc_url=None,  # they load scripts from elsewhere
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
     app.add_middleware(Front, traffic=service.traffic, metrics=service.metrics)
