@@ -1,5 +1,7 @@
 // The page's only way to a model: `describe` says what it is, `predict` answers images.
 // This one asks the server that the page came from. Another with the same two may compute in the browser.
+import { size } from "./formats.js";
+import { Problem } from "./problems.js";
 
 const AT_ONCE = 4;
 const TRIES = 5;
@@ -15,22 +17,17 @@ const STATUS_WORDS = {
   503: "The server is still busy; wait a little, then try again.",
 };
 
-/** Why there is no answer, in words for the person; `again` where the same request may succeed later. */
-export class Problem extends Error {
-  constructor(message, { again = false, request = "" } = {}) {
-    super(message);
-    Object.assign(this, { again, request });
-  }
-}
+let maxBytes = Infinity; // of a request; known once the model has been described
 
-/** Returns what the model is: {name, classNames, size (side in pixels), fit, metrics, version, maxBytes, maxPixels,
- * privacy, example}. Throws a Problem. */
+/** Returns what the model is: {name, classNames, size (side in pixels), fit, metrics, version}, and in words for
+ * the person: {limit, privacy, example}. Throws a Problem. */
 export async function describe() {
   const model = await json(await send("model"));
+  maxBytes = model.limits.max_body_bytes;
   return {
     name: model.name, classNames: model.classes, size: model.image_size, fit: model.fit,
-    metrics: model.metrics ?? {}, version: model.version,
-    maxBytes: model.limits?.max_body_bytes, maxPixels: model.limits?.max_pixels,
+    metrics: model.metrics, version: model.version,
+    limit: `Up to ${size(maxBytes)} and ${model.limits.max_pixels / 1e6} megapixels each`,
     privacy: "Images are sent to this server and nowhere else. The page keeps them in memory until it is closed.",
     example: `curl -F image=@photo.jpg ${address("predict")}`,
   };
@@ -40,22 +37,22 @@ export async function describe() {
  *
  * An answer is {top: [{class, probability}], most likely first, seen: the address of the image as the
  * model saw it, milliseconds}. `waiting(seconds)` is called before each pause for a busy model. */
-export async function* predict(files, { maxBytes = Infinity, waiting = () => {} } = {}) {
+export async function* predict(files, waiting = () => {}) {
   const begun = [];
   let next = 0;
   while (next < files.length || begun.length) {
     while (next < files.length && begun.length < AT_ONCE) {
-      const asking = answerTo(files[next++], maxBytes, waiting);
+      const asking = answerTo(files[next++], waiting);
       begun.push(asking.then((answer) => ({ answer }), (problem) => ({ problem })));
     }
     yield await begun.shift();
   }
 }
 
-async function answerTo(file, maxBytes, waiting) {
+async function answerTo(file, waiting) {
   if (file.size + FORM_BYTES > maxBytes) {
-    throw new Problem(`It is larger than this server takes (${megabytes(file.size)} of at most ` +
-      `${megabytes(maxBytes)}), so it was not sent. Make it smaller.`);
+    throw new Problem(`It is larger than this server takes (${size(file.size)} of at most ` +
+      `${size(maxBytes)}), so it was not sent. Make it smaller.`);
   }
   for (let tried = 1; ; tried++) {
     const body = new FormData(), start = performance.now();
@@ -104,7 +101,6 @@ function sentence(line) {
 }
 
 const isReadable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
 
 /** Addresses are relative to this file, so that the page works under any path of a proxy. */
 const address = (path) => new URL(`../${path}`, import.meta.url).href;

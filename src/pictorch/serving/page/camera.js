@@ -1,5 +1,5 @@
 // The camera: opened when asked for, its frames as image files, and why it does not open, in words.
-import { Problem } from "./answerer.js";
+import { Problem } from "./problems.js";
 
 const WIDTH = 640; // pixels; models see far fewer
 

@@ -1,10 +1,10 @@
 // The page of `pictorch serve`: brings images from the person to the answerer, and answers to the screen.
 import { inWords, showAnswer } from "./answer.js";
-import { describe, predict, Problem } from "./answerer.js";
+import { describe, predict } from "./answerer.js";
 import { closeCamera, openCamera, takeFrame } from "./camera.js";
 import { byId, make } from "./dom.js";
-import { count, percent, plural, size } from "./formats.js";
-import { clearProblems, showProblem } from "./problems.js";
+import { count, percent, plural } from "./formats.js";
+import { clearProblems, Problem, showProblem } from "./problems.js";
 import { theme, threshold } from "./settings.js";
 import { Strip } from "./strip.js";
 
@@ -14,21 +14,24 @@ const LIVE_PAUSE_MS = 250;
 
 const photo = byId("photo"), video = byId("video"), whole = photo.parentNode;
 let model = { classNames: [] };
+let opening = false; // the camera, for which the person may be being asked
 let rounds = 0; // of answering the camera all the time
 let shown = null; // the entry {file, label, answer} on the screen
 const strip = new Strip((entry) => { show(entry); stopCamera(); tellShown(); });
 const notSureBelow = threshold(() => { strip.judge(notSureBelow()); judgeShown(); });
 
-const say = (words, seen = true) => byId("said").replaceChildren(make("span", seen ? {} : { class: "unseen" }, words));
-const tellShown = () => say(`${shown.label}: ${inWords(shown.answer, notSureBelow())}`, false);
+const say = (seen, heard = "") => byId("said").replaceChildren(seen, make("span", { class: "unseen" }, heard));
+const sayUnheard = (seen) => byId("said").replaceChildren(make("span", { "aria-hidden": "true" }, seen));
+const tellShown = (seen = "") => say(seen, ` ${shown.label}: ${inWords(shown.answer, notSureBelow())}`);
 const judgeShown = () => showAnswer(shown && shown.answer, notSureBelow(), model.classNames.length);
 
 /** Asks about files and shows each answer as it comes, unless the person has meanwhile chosen another. */
 async function ask(files) {
   let number = 0, answered = 0, latest = shown;
   const waiting = (seconds) => say(`The server is busy; trying again in ${Math.ceil(seconds)} s.`);
+  const tally = () => (files.length > 1 ? `${count(answered)} of ${plural(files.length, "image")} answered` : "");
   say(files.length > 1 ? `Asking about ${count(files.length)} images…` : "Asking…");
-  for await (const { answer, problem } of predict(files, { maxBytes: model.maxBytes, waiting })) {
+  for await (const { answer, problem } of predict(files, waiting)) {
     const file = files[number++];
     if (problem) {
       showProblem(problem, file.name, () => ask([file]));
@@ -39,9 +42,10 @@ async function ask(files) {
       strip.judge(notSureBelow());
       if (shown === latest) show(latest = entry);
     }
-    if (files.length > 1) say(`${count(answered)} of ${plural(files.length, "image")} answered`);
+    sayUnheard(tally());
   }
-  if (files.length === 1) answered && shown === latest ? tellShown() : say("");
+  if (answered && shown === latest) tellShown(tally());
+  else say(tally());
 }
 
 /** Puts an entry on the screen; while the camera is open, its picture stays where the original would be. */
@@ -58,7 +62,7 @@ function show(entry) {
 function showOriginal({ file, label }) {
   URL.revokeObjectURL(photo.src);
   photo.onload = () => {
-    shape(photo.naturalWidth, photo.naturalHeight);
+    if (!video.srcObject) shape(photo.naturalWidth, photo.naturalHeight);
     photo.classList.toggle("small", Math.max(photo.naturalWidth, photo.naturalHeight) <= SMALL_PIXELS);
   };
   photo.onerror = () => { photo.hidden = true; byId("original-name").append(" (the browser cannot show this kind of file)"); };
@@ -87,13 +91,17 @@ function showStage() {
 }
 
 async function startCamera() {
+  if (opening) return;
   clearProblems();
   // Over plain http a phone still opens its own camera, and hands the picture over as a file.
   if (!navigator.mediaDevices && matchMedia("(pointer: coarse)").matches) return byId("snapshot").click();
   try {
+    opening = true;
     await openCamera(video, stopCamera);
   } catch (problem) {
     return showProblem(problem);
+  } finally {
+    opening = false;
   }
   shape(video.videoWidth, video.videoHeight);
   byId("original-name").replaceChildren("The camera");
@@ -117,7 +125,7 @@ async function live() {
   while (round === rounds && video.srcObject && byId("live").checked) {
     if (!document.hidden) {
       const file = await takeFrame(video);
-      for await (const { answer, problem } of predict([file], { maxBytes: model.maxBytes })) {
+      for await (const { answer, problem } of predict([file])) {
         if (!byId("live").checked) return;
         if (problem) { byId("live").checked = false; return showProblem(problem, "", () => byId("live").click()); }
         show({ file, label: file.name, answer });
@@ -150,8 +158,7 @@ function showModel() {
   byId("name").textContent = name;
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
   byId("seen-size").textContent = `, ${side} × ${side} pixels`;
-  const limits = [model.maxBytes && size(model.maxBytes), model.maxPixels && `${count(model.maxPixels / 1e6)} megapixels`];
-  byId("limit").textContent = limits.some(Boolean) ? `Up to ${limits.filter(Boolean).join(" and ")} each` : "";
+  byId("limit").textContent = model.limit;
   byId("class-count").textContent = `What it can say: ${facts[0]}`;
   byId("classes").replaceChildren(...classNames.map((one) => make("li", {}, make("bdi", {}, one))));
   byId("classes").parentNode.open = classNames.length <= MOST_CLASSES_UNFOLDED;

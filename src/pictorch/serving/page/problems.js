@@ -1,6 +1,14 @@
 // What went wrong, in plain words with what to do; it stands until the next images are asked for.
 import { byId, make } from "./dom.js";
 
+/** Why there is no answer, in words for the person; `again` where the same request may succeed later. */
+export class Problem extends Error {
+  constructor(message, { again = false, request = "" } = {}) {
+    super(message);
+    Object.assign(this, { again, request });
+  }
+}
+
 /** Shows a Problem; `retry` is offered where the same request may succeed later. */
 export function showProblem(problem, label = "", retry = null) {
   const item = make("div", { class: "problem" });
