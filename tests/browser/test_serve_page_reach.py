@@ -158,7 +158,7 @@ def test_a_screen_reader_is_told(visit: Visit) -> None:
     page.get_by_role("radio", name="grey.png").check()
     assert page.get_by_role("status").inner_text().startswith("grey.png: green, 4")
     choose(page, "red", "blue")
-    assert page.get_by_role("status").inner_text().startswith("2 of 2 images answered blue.png: blue, 9")
+    assert page.get_by_role("status").inner_text().startswith("2 of 2 images answered\nblue.png: blue, 9")
 
 
 def test_light_and_dark_by_system_and_by_button(visit: Visit) -> None:
