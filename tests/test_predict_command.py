@@ -115,7 +115,8 @@ def test_rows_come_while_others_are_still_awaited(form: str) -> None:
     os.mkfifo("pipe")
     names = ["photos/1.png"] * 40
     command = [sys.executable, "-m", "pictorch", "predict", "b", *names, "pipe", *form.split()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, env=buffered, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "photos/1.png" in [process.stdout.readline() for _ in range(20)][-1]
         Path("pipe").write_bytes(Path("photos/1.png").read_bytes())
