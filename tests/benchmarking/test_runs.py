@@ -2,9 +2,9 @@
 
 import signal
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,8 @@ def test_a_signal_becomes_the_command_that_goes_on(number: signal.Signals) -> No
 def test_a_stop_lets_the_training_save_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets one SIGTERM, is waited for, and what it does then is done."""
     stand_in(
-        monkeypatch, "trap 'sleep 0.1; echo saved >> state; exit 143' TERM; kill -INT $PPID; sleep 5 & wait"
+        monkeypatch,
+        "trap 'sleep 0.1; echo saved >> state; kill $!; exit 143' TERM; kill -INT $PPID; sleep 5 & wait",
     )
     with pytest.raises(StoppedError, match="stopped by SIGINT"), stops_explained("again"):
         finish_run(Path("run"), ["digits"], QUIET)
@@ -63,8 +64,9 @@ def test_a_stop_lets_the_training_save_its_state(monkeypatch: pytest.MonkeyPatch
 
 
 def test_speed_is_the_time_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins that sleep for each image show what is measured."""
+    """Stand-ins that move the clock for each image show what is measured; their first call is slow."""
     asked: list[tuple[str, int]] = []
+    now = 0.0
 
     class Sleeper:
         def __init__(self, name: str, threads: int) -> None:
@@ -75,16 +77,18 @@ def test_speed_is_the_time_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def probabilities(self, images: Any, batch_size: int) -> None:
             assert images.shape == (batch_size, 8, 8, 3)
+            nonlocal now
             asked.append((self.name, self.threads))
-            time.sleep({"slow": 2e-3, "fast": 2e-4}[self.name] * (1 if len(images) == 1 else 2))
+            first = 50 if asked.count((self.name, self.threads)) == 1 else 1
+            now += first * {"slow": 2e-3, "fast": 2e-4}[self.name] * (1 if len(images) == 1 else 2)
 
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(latency, "load", lambda path, threads: Sleeper(path, threads))
     monkeypatch.setattr(latency, "_ROUND_SECONDS", 0.01)
     monkeypatch.setattr(latency, "usable_cpus", lambda: 7)
     found = latency.speeds({"a": "slow", "b": "fast"})  # type: ignore[dict-item]
-    assert 2e-3 < found["a"].latency_seconds < 1e-2
-    assert found["b"].latency_seconds < found["a"].latency_seconds
-    assert 64 / 1e-1 < found["a"].images_per_second < 64 / 4e-3
+    assert [found[name].latency_seconds for name in "ab"] == pytest.approx([2e-3, 2e-4])
+    assert [found[name].images_per_second for name in "ab"] == pytest.approx([64 / 4e-3, 64 / 4e-4])
     assert found["a"].threads == 7
     assert {threads for _, threads in asked} == {1, 7}
     changes = sum(before[0] != after[0] for before, after in pairwise(asked))
