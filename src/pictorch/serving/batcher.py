@@ -51,6 +51,7 @@ class Batcher:
         self._max_images = max_images
         self._loop = asyncio.get_running_loop()
         self._ready: deque[_Work] = deque()
+        self._is_running = False
         self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
 
@@ -82,13 +83,18 @@ class Batcher:
         work.queued_at = time.perf_counter()
         self._metrics.decode_seconds.observe(work.queued_at - started)
         self._ready.append(work)
-        self._inference.submit(self._run)
+        if not self._is_running:
+            self._is_running = True
+            self._inference.submit(self._run)
 
     def _run(self) -> None:
-        """Answers one batch of what has queued; each request submits it once, so often it finds nothing."""
-        batch = self._taken()
-        if not batch:
-            return
+        """Answers what has queued, batch after batch, until nothing is left."""
+        while self._ready:  # again, for what came before the line below and called nobody
+            while batch := self._taken():
+                self._answer(batch)
+            self._is_running = False
+
+    def _answer(self, batch: list[_Work]) -> None:
         started = time.perf_counter()
         for work in batch:
             self._metrics.queue_seconds.observe(work.waited_seconds + started - work.queued_at)

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from pictorch.errors import DataError
 from pictorch.images import InputSpec, TooManyPixelsError, decode_image
 from pictorch.serving.limits import Limits, RequestError
 
 FIELD, SEVERAL = "image", "images"
+_MOST_HEAD_BYTES = 4096
+_MOST_OTHER_FIELDS = 64
 
 _SEND = "send the file as form field `image`, as the body itself with its image type, or as JSON"
 
@@ -79,37 +80,33 @@ def _the_file(body: bytes, content_type: str, limits: Limits) -> Files:
 
 
 def _form(body: bytes, content_type: str, limits: Limits) -> Files:
-    """Returns the files of the fields `image` and `images`; other fields are left alone."""
-    files: list[bytes] = []
-    ended: list[bool] = []
-
-    def take(file: File) -> None:
-        if file.field_name in (FIELD.encode(), SEVERAL.encode()):
-            file.file_object.seek(0)
-            files.append(file.file_object.read())
-        file.close()
-
-    def leave(field: Field) -> None:
-        """A field that is no file."""
-
+    """Returns the files of the fields `image` and `images`; other fields are left alone (RFC 7578)."""
     _, options = parse_options_header(content_type)
-    most = {"MAX_MEMORY_FILE_SIZE": limits.max_body_bytes, "MAX_BODY_SIZE": limits.max_body_bytes}
-    try:
-        parser = FormParser(
-            "multipart/form-data", leave, take, on_end=lambda: ended.append(True),
-            boundary=options.get(b"boundary"), config=most,
-        )  # fmt: skip
-        parser.write(body)
-        parser.finalize()
-    except (FormParserError, ValueError) as error:
+    boundary = options.get(b"boundary", b"")
+    most = limits.max_images + _MOST_OTHER_FIELDS
+    parts = (b"\r\n" + body).split(b"\r\n--" + boundary, most) if boundary else []
+    if len(parts) < 2:
         raise RequestError(
-            400, "bad_form", f"the form cannot be read ({str(error)[:100]}); {_SEND}"
-        ) from None
-    if not ended:
-        raise RequestError(400, "bad_form", "the form is cut off before its end; send it again")
+            400, "bad_form", f"the form has nothing at its boundary {boundary[:40]!r}; {_SEND}"
+        )
+    if not parts[-1].startswith(b"--"):
+        raise RequestError(400, "bad_form", "the form is cut off, or has too many fields; send it again")
+    fields = (FIELD.encode(), SEVERAL.encode())
+    files = [content for name, content in map(_file_of, parts[1:-1]) if name in fields]
     if not files:
         raise RequestError(422, "missing_field", f"the form has no file in a field `image`; {_SEND}")
     return files, len(files) > 1
+
+
+def _file_of(part: bytes) -> tuple[bytes, bytes]:
+    """Returns field name and content of a part of a form; the name is empty where it is no file."""
+    head, _, content = part.partition(b"\r\n\r\n")
+    for line in head[:_MOST_HEAD_BYTES].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-disposition":
+            _, options = parse_options_header(value)
+            return (options.get(b"name", b"") if b"filename" in options else b""), content
+    return b"", b""
 
 
 def _json(body: bytes, content_type: str, limits: Limits) -> Files:

@@ -2,15 +2,16 @@
 
 import asyncio
 import errno
-import logging
+import gc
 import resource
 import signal
 import socket
 import threading
 from asyncio import TimerHandle, Transport
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -75,8 +76,9 @@ class Server(uvicorn.Server):
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers until a signal ends it."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is an open file
-        logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # the answer says it
+        with suppress(ValueError, OSError):  # macOS has a limit that it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is an open file
+        gc.freeze()  # what lives from here to the end is not searched for garbage, which stops every thread
         super().run([self._listener])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -103,6 +105,32 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class _Joining:
+    """A transport that hands head and body of an answer to the system together; uvicorn writes them apart."""
+
+    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(b"".join(parts))
+
+
 class _Connection(HttpToolsProtocol):
     """Closes where the head of a request, or the rest of one that is answered, takes too long to arrive.
 
@@ -112,7 +140,7 @@ class _Connection(HttpToolsProtocol):
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
