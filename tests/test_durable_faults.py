@@ -188,7 +188,14 @@ def test_the_manifest_is_the_last_file(place: Path) -> None:
 # --- a kill at every operation --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rig", ["file", "folder", "folder-kept", "chain", "rolling", "step-back"])
+@pytest.mark.parametrize(  # faults, above, come at the same operations
+    "rig",
+    [
+        "file",
+        "folder",
+        *(pytest.param(r, marks=pytest.mark.slow) for r in ("folder-kept", "chain", "rolling", "step-back")),
+    ],
+)
 def test_a_kill_leaves_old_or_new(tmp_path: Path, rig: str) -> None:
     """The children are forked by a small process of its own: forking a pytest that loaded torch is unsafe."""
     command = [sys.executable, __file__, rig, str(tmp_path)]

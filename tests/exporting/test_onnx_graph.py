@@ -42,7 +42,7 @@ def graph():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name not in ("simple_net", "cifar10_cnn") else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name != "cifar10_cnn" else [])
         for name in sorted(NETWORKS)
     ],
 )

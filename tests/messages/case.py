@@ -46,7 +46,8 @@ class Case:
     `argv` is the command; `names` the value or path that the message must hold; `setup` makes the
     folder that it runs in, which is the working folder; `fault` lasts while the command runs and not
     while the remedy does. `only` says why there is no other door: 'cli: ...' or 'python: ...'.
-    `makes` are the files and folders that the failing command may leave.
+    `makes` are the files and folders that the failing command may leave. `slow` says that it takes a
+    second or more: `make check` only provokes it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Case:
     fault: Callable[[], AbstractContextManager[object]] = nullcontext
     only: str = ""
     makes: tuple[str, ...] = ()
+    slow: bool = False
     call: Callable[[], object] | None = field(default=None)
 
     @property
@@ -82,10 +84,11 @@ def through_cli(case: Case, capsys: pytest.CaptureFixture[str]) -> tuple[str, se
     assert [line.removeprefix("pictorch: ") for line in lines] == answer["error"].splitlines()
     assert "Traceback" not in said.err
     check_message(case, answer["error"])
-    changed = {name for name, content in _tree().items() if before.get(name) != content}
+    after = _tree()
+    changed = {name for name, content in after.items() if before.get(name) != content}
     unwanted = {name for name in changed if not name.startswith(case.makes or ("\0",))}
     assert not unwanted, f"a failing command left or changed {unwanted}"
-    assert not before.keys() - _tree().keys(), "a failing command removed files"
+    assert not before.keys() - after.keys(), "a failing command removed files"
     return answer["error"], watch.behind(answer["error"])
 
 

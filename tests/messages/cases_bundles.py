@@ -172,7 +172,7 @@ def with_image(setup: Callable[[], object] = bundle) -> Setup:
 # fmt: off
 CASES = [
     refused("bundle that is not there", "nowhere.zip", lambda: bundle(), remedy=instead("verify bundle", says="give the folder or zip that `pictorch export RUN` wrote"), argv="verify nowhere.zip"),
-    Case("run without a bundle", "predict run image.png", 4, "run has no bundle yet", typed(), lambda: (run(), write_image(Path("image.png"), noise(8, 8)))),
+    Case("run without a bundle", "predict run image.png", 4, "run has no bundle yet", typed(), lambda: (run(), write_image(Path("image.png"), noise(8, 8))), slow=True),
     refused_zip("zip without a manifest", "bundle.zip is not a bundle (it has no bundle.json)", lambda: packed({"model.onnx": b"1"})),
     refused("manifest that is no JSON", "bundle.json is not JSON", edited(lambda data: data[:-9])),
     refused("manifest without a schema", "no schema number", edited(lambda data: b"{}")),
@@ -215,7 +215,7 @@ CASES = [
     refused_zip("zip with unusual packing", "packed in an unusual way", lambda: packed({"model.onnx": b"x"}, compression=zipfile.ZIP_LZMA)),
     refused_zip("zip with a flipped bit", "bundle.zip is damaged (MODEL_CARD.md", rezipped(flipped_inside)),
     refused_zip("zip of 3 GB", "more than 500 bytes", lambda: packed(), patched(sources, "LARGEST_BUNDLE_BYTES", 500)),
-    Case("export over something else", "export run -q --out photos", 2, "--out photos", instead("export run -q --out other", says="choose another --out"), lambda: (run(), photos())),
+    Case("export over something else", "export run -q --out photos", 2, "--out photos", instead("export run -q --out other", says="choose another --out"), lambda: (run(), photos()), slow=True),
     Case("bundle and other classes", JUDGE, 3, "lacks: red; adds: rad", again(lambda: Path("photos/rad").rename("photos/red")), lambda: (bundle(), photos(), Path("photos/red").rename("photos/rad"))),
     Case("bundle and smaller images", JUDGE, 3, "images of 4 pixels", again(lambda: (shutil.rmtree("photos"), photos())), lambda: (bundle(), write_classes(Path("photos"), dict.fromkeys(CLASSES, 6), side=4))),
     Case("unknown views", f"{NAME} --views flop", 2, "unknown set of views 'flop'", meant, with_image()),

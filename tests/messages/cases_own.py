@@ -154,7 +154,7 @@ CASES = [
     wrong("own network without parameters", "model", "from torch import nn\ndef Net(num_classes, image_size):\n    return nn.Flatten()", "has no parameters"),
     wrong("own network of another size", "model", GOOD.replace("image_size**2", "28**2"), "mat1 and mat2"),
     wrong("own network that gives two things", "model", GOOD + "class Net(Net):\n    def forward(self, x):\n        return super().forward(x), x\n", "shape tuple"),
-    Case("own network that ONNX has no form for", "models own_net:Net --image-size 8 --graph net.onnx", 2, "cannot be written as ONNX", again(own_net), lambda: own_net(CHOOSING), makes=("__pycache__",)),
+    Case("own network that ONNX has no form for", "models own_net:Net --image-size 8 --graph net.onnx", 2, "cannot be written as ONNX", again(own_net), lambda: own_net(CHOOSING), makes=("__pycache__",), slow=True),
     wrong("own loss that raises", "loss", "def mean_loss(logits, targets):\n    return logits[targets.wrong]", "AttributeError"),
     wrong("own loss of each image", "loss", GOOD.replace("targets)\n", "targets, reduction='none')\n"), "float32 of shape (4,)"),
     wrong("own loss that is a number", "loss", "def mean_loss(logits, targets):\n    return 0.5", "a float"),
