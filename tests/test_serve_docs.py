@@ -48,6 +48,7 @@ def test_lines_of_the_page_work(
 ) -> None:
     for name in ("cat", "dog"):
         Image.fromarray(color_image("green", 30, 40)).save(f"{name}.png")
+    make_bundle(Path("model.zip"))
     text = text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
     fails_at_once = "set -euo pipefail\nalias curl='curl --fail-with-body --silent --show-error'\n"
     bash = ["bash", "-O", "expand_aliases", "-c", fails_at_once + text]

@@ -105,9 +105,10 @@ async def _client(load: Load, turns: _Turns, port: int) -> None:
     connection: socket.socket | None = None
     try:
         while (request := turns.next()) is not None:
-            pause, started = 0.0, time.perf_counter()
+            pause = started = 0.0
             try:
                 connection = connection or await _connected(port)
+                started = time.perf_counter()
                 head = await _answer(connection, request)
             except OSError:
                 load.failures.append(_NO_ANSWER)

@@ -138,6 +138,7 @@ def _measured(
         peak_images_per_second=peak,
         share_of_batches=peak / batches.images_per_second,
         goodput=rows[-2].images_per_second / peak,
+        rejection_p50_seconds=quantile(over.rejected, 0.5),
         rejection_p99_seconds=quantile(over.rejected, 0.99),
         back_seconds=back,
         memory_growth_bytes=None if memory is None or after is None else after - memory,

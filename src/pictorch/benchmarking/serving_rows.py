@@ -57,6 +57,7 @@ class ServingSummary:
     peak_images_per_second: float
     share_of_batches: float  # of what the session alone does in batches
     goodput: float  # of the peak, under overload
+    rejection_p50_seconds: float | None
     rejection_p99_seconds: float | None
     back_seconds: float | None
     memory_growth_bytes: int | None
@@ -73,6 +74,7 @@ class ServingSummary:
             "most images/s": count(self.peak_images_per_second),
             f"of a session in batches of {BATCH_IMAGES}": percent(self.share_of_batches, 1),
             "overload: answered, of the most images/s": percent(self.goodput, 1),
+            "overload: rejected within (p50)": milliseconds(self.rejection_p50_seconds),
             "overload: rejected within (p99)": milliseconds(self.rejection_p99_seconds),
             "overload: latency at rest is back after": back,
             f"memory growth over {self.memory_requests:,} requests": _kilobytes(self.memory_growth_bytes),
