@@ -30,11 +30,12 @@ def sites() -> tuple[Site, ...]:
     """Returns all raises of the source but bare ones, and all findings of severity 'error'."""
     found = []
     for path in sorted(ROOT.rglob("*.py")):
-        text = path.read_text()
+        text = path.read_bytes()
+        lines_of_file = text.splitlines()
         for node in ast.walk(ast.parse(text)):
             if kind := _kind(node):
                 assert isinstance(node, ast.stmt | ast.expr)
-                source = " ".join((ast.get_source_segment(text, node) or "").split())
+                source = _segment(lines_of_file, node)
                 file = path.relative_to(ROOT).as_posix()
                 lines = node.lineno, node.end_lineno or node.lineno
                 found.append(Site(file, *lines, kind, source, _longest_text(node)))
@@ -60,6 +61,14 @@ def site_at(filename: str, line: int) -> Site | None:
         if site.first_line <= line <= site.last_line
     ]
     return min(around, key=lambda site: site.last_line - site.first_line, default=None)
+
+
+def _segment(lines: list[bytes], node: ast.stmt | ast.expr) -> str:
+    """Returns the text of a node on one line; ast.get_source_segment splits the whole file for each."""
+    rows = lines[node.lineno - 1 : node.end_lineno]
+    rows[-1] = rows[-1][: node.end_col_offset]
+    rows[0] = rows[0][node.col_offset :]
+    return " ".join(b"\n".join(rows).decode().split())
 
 
 def _kind(node: ast.AST) -> str:

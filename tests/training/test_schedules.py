@@ -154,7 +154,7 @@ smooth = st.builds(
 )
 
 
-@given(smooth, st.integers(1, 12), st.integers(1, 50), st.lists(st.integers(1, 5), max_size=3))
+@given(smooth, st.integers(1, 12), st.integers(1, 20), st.lists(st.integers(1, 5), max_size=3))
 @settings(deadline=None)
 def test_a_rate_is_between_0_and_the_peak_and_has_no_jumps(
     section: ScheduleSection, epochs: int, steps_per_epoch: int, added: list[int]
