@@ -68,6 +68,27 @@ def batches(
     )
 
 
+@pytest.mark.parametrize("fill", ["reflect", "zero"])
+def test_a_store_that_is_kept_padded_gives_the_same_batches(
+    monkeypatch: pytest.MonkeyPatch, fill: str
+) -> None:
+    section = FULL.model_copy(update={"crop_fill": fill})
+    chosen = image_set()
+    kept = batches(chosen, section)
+    monkeypatch.setattr(batches_module, "_PADDED_AT_ONCE", 5)
+    cut = [kept.batch(epoch, step, rank, 2) for epoch in range(3) for step in range(2) for rank in range(2)]
+    monkeypatch.setattr(batches_module, "_PADDED_BYTES", 27 * 10 * 10 * 3 - 1)
+    padded_each_time = batches(chosen, section)
+    for epoch in range(3):
+        for step in range(2):
+            for rank in range(2):
+                images, labels = padded_each_time.batch(epoch, step, rank, 2)
+                assert torch.equal(images, cut[0][0])
+                assert torch.equal(labels, cut.pop(0)[1])
+    assert kept._padded is not None
+    assert padded_each_time._padded is None
+
+
 def mapped_set(folder: Path, count: int = 60, side: int = 160) -> ImageSet:
     """Returns a set of images in a map, large enough to be read ahead; 28 of them are a block."""
     random = np.random.default_rng(0)

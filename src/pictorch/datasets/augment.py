@@ -126,9 +126,13 @@ def augment(images: Tensor, draws: Draws, section: AugmentSection, mean_color: T
     image: after the normalisation by `mean` and `std` of the images it is 0, as in padded convolutions.
     """
     if section.crop_padding:
-        images = _crop(
-            _pad(images, section.crop_padding, section.crop_fill), draws.offset_yx, images.shape[1]
-        )
+        rows = torch.arange(len(images), device=images.device)
+        images = crop(pad(images, section), rows, draws.offset_yx, images.shape[1])
+    return augment_cropped(images, draws, section, mean_color)
+
+
+def augment_cropped(images: Tensor, draws: Draws, section: AugmentSection, mean_color: Tensor) -> Tensor:
+    """Returns what `augment` does, for images that have been padded and cropped already."""
     if section.flip != "none":
         images = _flip(images, draws.flip)
     if draws.sources is not None:
@@ -181,12 +185,13 @@ def _move(images: Tensor, draws: Draws, mean_color: Tensor) -> Tensor:
     return images.index_copy(0, rows, moved)
 
 
-def _pad(images: Tensor, padding: int, fill: str) -> Tensor:
+def pad(images: Tensor, section: AugmentSection) -> Tensor:
+    """Returns uint8 (n, side + 2 p, side + 2 p, C), each image in the middle of what cropping may reach."""
     count, side, _, channels = images.shape
-    p, end = padding, padding + side
+    p, end = section.crop_padding, section.crop_padding + side
     padded = images.new_zeros((count, side + 2 * p, side + 2 * p, channels))
     padded[:, p:end, p:end] = images
-    if fill == "reflect":
+    if section.crop_fill == "reflect":
         padded[:, p:end, :p] = images[:, :, 1 : p + 1].flip(2)
         padded[:, p:end, end:] = images[:, :, side - 1 - p : side - 1].flip(2)
         padded[:, :p] = padded[:, p + 1 : 2 * p + 1].flip(1)
@@ -194,8 +199,11 @@ def _pad(images: Tensor, padding: int, fill: str) -> Tensor:
     return padded
 
 
-def _crop(padded: Tensor, offset_yx: Tensor, side: int) -> Tensor:
-    """Copies one window of each padded image; the view of all windows costs no memory."""
+def crop(padded: Tensor, rows: Tensor, offset_yx: Tensor, side: int) -> Tensor:
+    """Returns a window (n, side, side, C) of the padded images of these rows, one each.
+
+    The view of all windows costs no memory.
+    """
     count, padded_side, _, channels = padded.shape
     offsets = padded_side - side + 1
     image_stride, row_stride, column_stride, _ = padded.stride()
@@ -207,14 +215,13 @@ def _crop(padded: Tensor, offset_yx: Tensor, side: int) -> Tensor:
             strides=(image_stride, row_stride, column_stride, row_stride),
         )
         y, x = offset_yx.numpy().T
-        windows_of_rows = view[np.arange(count), y, x].view(np.uint8)
-        return torch.from_numpy(windows_of_rows).view(count, side, side, channels)
+        windows_of_rows = view[rows.numpy(), y, x].view(np.uint8)
+        return torch.from_numpy(windows_of_rows).view(len(rows), side, side, channels)
     windows = padded.as_strided(
         (count, offsets, offsets, side, side * channels),
         (image_stride, row_stride, column_stride, row_stride, 1),
     )
-    rows = torch.arange(count, device=padded.device)
-    return windows[rows, offset_yx[:, 0], offset_yx[:, 1]].view(count, side, side, channels)
+    return windows[rows, offset_yx[:, 0], offset_yx[:, 1]].view(len(rows), side, side, channels)
 
 
 def _flip(images: Tensor, is_flipped: Tensor) -> Tensor:
@@ -224,7 +231,7 @@ def _flip(images: Tensor, is_flipped: Tensor) -> Tensor:
     size = images.shape[1:].numel()
     mirrored = torch.from_numpy(images.numpy()[is_flipped.numpy()]).flip(2)
     flipped = images.numpy().copy()
-    # An image as one value, as in _crop.
+    # An image as one value, as in crop.
     flipped.reshape(-1, size).view(f"V{size}")[is_flipped.numpy()] = (
         mirrored.numpy().reshape(-1, size).view(f"V{size}")
     )

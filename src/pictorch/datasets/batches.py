@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pictorch.datasets.augment import Draws, augment, check_fits, draw
+from pictorch.datasets.augment import Draws, augment, augment_cropped, check_fits, crop, draw, pad
 from pictorch.datasets.mapped import has_large_rows, is_mapped, read_ahead
 from pictorch.datasets.mixing import draw_mix, mixed, mixes
 from pictorch.datasets.order import EpochOrder, block_order, random_order
@@ -23,6 +23,8 @@ _PREFETCHED = 2  # batches, beside the one that a step has
 # Batches of blocks that a batch asks the disk for, until a window is asked for. Small rows, which are not
 # read ahead one by one, have the window asked for at once: each miss would read the megabytes around it.
 _ASKED_AHEAD = 2
+_PADDED_BYTES = 1 << 29  # of a store that is kept padded
+_PADDED_AT_ONCE = 1000  # images
 _COUNTED_BYTES = 3_000_000  # at once, for channel_statistics; counting takes several times as much memory
 
 
@@ -78,6 +80,14 @@ class TrainingBatches:
         self._order = order
         self._has_large_rows = has_large_rows(image_set.images)
         self._waits_for_disk = is_mapped(image_set.images) and (order == "blocks" or self._has_large_rows)
+        padded_side = self._side + 2 * section.crop_padding
+        self._is_padded = (
+            section.crop_padding > 0
+            and not self._waits_for_disk
+            and self._store.device.type == device.type
+            and len(self._store) * padded_side**2 * self._store.shape[3] <= _PADDED_BYTES
+        )
+        self._padded: Tensor | None = None
         self._plan: _EpochPlan | None = None
         self._prefetcher: Prefetcher[_Place, Tensor] | None = None
 
@@ -116,14 +126,27 @@ class TrainingBatches:
             _Place(plan, later, rank, world)
             for later in range(step, min(step + 1 + _PREFETCHED, self.steps_per_epoch))
         ]
+        cut = self._slice_of(places[0])
+        draws, labels = plan.draws.rows(cut.start, cut.stop, cut.step), plan.labels[cut]
+        if self._is_padded:
+            images = crop(self._padded_store(), plan.rows[cut], draws.offset_yx, self._side)
+            return augment_cropped(images, draws, self._section, self._mean_color), labels
         if self._prefetcher is None:
             images = self._cut(places[0])
         else:
             images = self._prefetcher.result(places[0], places[1:])
-        cut = self._slice_of(places[0])
-        draws = plan.draws.rows(cut.start, cut.stop, cut.step)
         images = images.to(self._device, non_blocking=True)
-        return augment(images, draws, self._section, self._mean_color), plan.labels[cut]
+        return augment(images, draws, self._section, self._mean_color), labels
+
+    def _padded_store(self) -> Tensor:
+        """Returns the whole store padded, made with the first batch, since padding is most of the work."""
+        if self._padded is None:
+            side, channels = self._side + 2 * self._section.crop_padding, self._store.shape[3]
+            self._padded = self._store.new_empty((len(self._store), side, side, channels))
+            for start in range(0, len(self._store), _PADDED_AT_ONCE):
+                part = slice(start, start + _PADDED_AT_ONCE)
+                self._padded[part] = pad(self._store[part], self._section)
+        return self._padded
 
     def _slice_of(self, place: _Place) -> slice:
         start = place.step * self.batch_size
