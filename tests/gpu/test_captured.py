@@ -30,7 +30,8 @@ def losses(run: str) -> list[float]:
         {"optimizer.name": "adamw", "optimizer.lr": 1e-3, "train.clip_norm": 1.0, "train.ema_decay": 0.9},
         {"model.name": "cifar10_cnn", "augment.mixup": 0.2, "augment.sizes": [[16, 0.4]]},
         {"model.name": "cifar10_cnn", "model.dropout": 0.5},
-        {"train.freeze": ["backbone"]},
+        {"train.freeze": ["backbone"], "train.unfreeze_epoch": 1},
+        {"optimizer.name": "muon", "optimizer.muon_fixed_norm": True, "model.name": "cifar10_cnn"},
     ],
 )
 def test_replayed_and_plain_steps_give_equal_losses(changes: dict[str, Any]) -> None:

@@ -122,6 +122,21 @@ def test_a_replayed_training_is_the_plain_one(
     assert all(isinstance(group["lr"], float) for group in groups), "saved as ever"
 
 
+@pytest.mark.slow
+def test_muon_and_what_freezes_on_the_way(
+    recipe: dict[str, Any], tapes: list[Tape], request: pytest.FixtureRequest
+) -> None:
+    """Before and after the stem freezes it is another step; the second one replays three times."""
+    recipe["optimizer"] = {"name": "muon", "lr": 0.05, "muon_fixed_norm": True, "norm_bias_lr_factor": 2}
+    recipe["train"] |= {"freeze": ["conv1.*"], "freeze_epoch": 1}
+    train(recipe, out="plain", console=QUIET)
+    request.getfixturevalue("capturing")
+    train(recipe, out="replayed", console=QUIET)
+    assert [tape.replays for tape in tapes] == [5 - WARM_UP_STEPS - 1, 7 - WARM_UP_STEPS - 1]
+    assert not any(tape.asks_the_cpu for tape in tapes)
+    assert_alike("plain", "replayed")
+
+
 def test_each_size_of_images_is_captured_by_itself(tapes: list[Tape]) -> None:
     weight = torch.nn.Parameter(torch.zeros(()))
     optimizer = FusedSGD([{"params": [weight]}], lr=1.0, momentum=0.0, nesterov=False)

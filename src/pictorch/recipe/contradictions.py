@@ -23,13 +23,12 @@ def contradictions(recipe: "Recipe") -> list[str]:
 def graph_obstacle(recipe: "Recipe") -> str | None:
     """Returns the first field, with its value, that keeps a training step out of a CUDA graph."""
     train, optimizer = recipe.train, recipe.optimizer.name
+    others_ask_the_cpu = optimizer not in ("sgd", "muon", "adam", "adamw")
     obstacles = {
-        f"optimizer.name {optimizer}": optimizer not in ("sgd", "adam", "adamw"),  # the others ask the CPU
+        f"optimizer.name {optimizer}": others_ask_the_cpu,
         f"train.accumulate {train.accumulate}": train.accumulate > 1,
         f"train.precision {train.precision}": train.precision == "fp16",
         "train.compile true": train.compile is True,
-        f"train.freeze_epoch {train.freeze_epoch}": train.freeze_epoch is not None,
-        f"train.unfreeze_epoch {train.unfreeze_epoch}": train.unfreeze_epoch is not None,
     }
     return next((field for field, is_there in obstacles.items() if is_there), None)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 Outputs = tuple[Tensor, Tensor | None]  # the loss, and the gradient's norm
 Compute = Callable[[Tensor, Tensor], Outputs]
+_Kind = tuple[torch.Size, tuple[bool, ...]]  # of the images, and whether each parameter learns
 
 WARM_UP_STEPS = 3  # done as they are: cuDNN times its kernels, the optimiser makes its state
 
@@ -20,31 +21,33 @@ WARM_UP_STEPS = 3  # done as they are: cuDNN times its kernels, the optimiser ma
 class CapturedStep:
     """Replays the step that it was given first, for the images, labels and rates of now.
 
-    The step of each size of images is captured by itself. What else a step takes from Python (all but the
-    optimiser's rates) is that of the capture for good, and what it gives is overwritten by the next one.
+    The step of each size of images, and of each set of parameters that learn, is captured by itself. What
+    else a step takes from Python (all but the optimiser's rates) is that of the capture for good, and what it
+    gives is overwritten by the next one.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
         groups = optimizer.param_groups
         self._rates = [torch.zeros((), device=group["params"][0].device) for group in groups]
-        self._done = Counter[torch.Size]()
-        self._captured: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], Outputs]]] = {}
+        self._done = Counter[_Kind]()
+        self._captured: dict[_Kind, tuple[Tensor, Tensor, Callable[[], Outputs]]] = {}
 
     def __call__(self, compute: Compute, images: Tensor, labels: Tensor) -> Outputs:
         """Does compute(images, labels), which moves the weights, and returns what it gives."""
-        size = images.shape
-        self._done[size] += 1
-        if self._done[size] <= WARM_UP_STEPS:
+        groups = self._optimizer.param_groups
+        kind = images.shape, tuple(p.requires_grad for group in groups for p in group["params"])
+        self._done[kind] += 1
+        if self._done[kind] <= WARM_UP_STEPS:
             return _beside(lambda: compute(images, labels), images.device)
-        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
+        for rate, group in zip(self._rates, groups, strict=True):
             rate.fill_(group["lr"])
-        if size not in self._captured:
+        if kind not in self._captured:
             own_images, own_labels = images.clone(), labels.clone()
             with self._rates_on_device():
                 replay = record(lambda: compute(own_images, own_labels))
-            self._captured[size] = own_images, own_labels, replay
-        own_images, own_labels, replay = self._captured[size]
+            self._captured[kind] = own_images, own_labels, replay
+        own_images, own_labels, replay = self._captured[kind]
         own_images.copy_(images)
         own_labels.copy_(labels)
         return replay()

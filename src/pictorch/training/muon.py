@@ -60,7 +60,7 @@ class Muon(FusedSGD):
         for parameter, step in zip(filters, steps, strict=True):
             scale = rows**0.5 / parameter.norm() if group["fixed_norm"] else 1
             parameter.mul_(scale * (1 - lr * group["weight_decay"]))
-            parameter.sub_(step.view(parameter.shape), alpha=lr * max(1, rows / columns) ** 0.5)
+            parameter.sub_(step.view(parameter.shape) * (lr * max(1, rows / columns) ** 0.5))
 
 
 def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
