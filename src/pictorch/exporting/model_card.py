@@ -94,7 +94,7 @@ def _front_matter(facts: BundleFacts, run: RunFacts) -> str:
     name = facts.recipe["name"]
     data_name = run.source or facts.recipe["data"]["source"] or facts.recipe["data"]["train"]
     dataset = {"name": data_name, "type": _HUB_NAMES.get(run.source or "", data_name)}
-    results = [
+    results: list[dict[str, Any]] = [
         {
             "task": {"type": "image-classification"},
             "dataset": {**dataset, "split": _SPLITS[split]},
