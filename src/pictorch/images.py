@@ -216,7 +216,7 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
         Image.open(source, formats=ALLOWED_FORMATS) as image,
     ):
         if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
+            raise _too_many_pixels(label)
         yield image
 
 
@@ -230,9 +230,7 @@ def _explained(label: str, data: bytes = b"") -> Iterator[None]:
     except DataError:
         raise
     except Image.DecompressionBombError:
-        raise TooManyPixelsError(
-            f"{label}: more than {MAX_PIXELS:,} pixels; make the image smaller first"
-        ) from None
+        raise _too_many_pixels(label) from None
     except UnidentifiedImageError:
         raise DataError(f"{label}: {_not_an_image(data)}") from None
     except MemoryError:
@@ -241,6 +239,10 @@ def _explained(label: str, data: bytes = b"") -> Iterator[None]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         size = f" of {len(data):,} bytes" if data else ""
         raise DataError(f"{label}: damaged or truncated image{size} ({reason}); copy it again") from None
+
+
+def _too_many_pixels(label: str) -> TooManyPixelsError:
+    return TooManyPixelsError(f"{label}: more than {MAX_PIXELS:,} pixels; make the image smaller first")
 
 
 def _upright(image: Image.Image) -> Image.Image:
