@@ -181,16 +181,16 @@ def _alone(predictor: Predictor, files: Sequence[bytes], seconds: float) -> tupl
 def _timed(call: Any, arguments: Sequence[Any], seconds: float) -> list[float]:
     """Returns the seconds of each call, after a tenth of the time for warming up."""
     taken: list[float] = []
+    again = itertools.cycle(arguments)
     start = time.perf_counter()
-    for argument in itertools.cycle(arguments):
+    while True:
         before = time.perf_counter()
-        call(argument)
+        call(next(again))
         now = time.perf_counter()
         if now - start > 0.1 * seconds:
             taken.append(now - before)
         if now - start > seconds and taken:
             return taken
-    raise AssertionError("cycle has no end")
 
 
 def _back_after(latencies: Sequence[float], at_rest: float | None) -> float | None:
