@@ -4,7 +4,7 @@ What is already trained in the folder is used, what was begun goes on, so a long
 stopped and repeated:
 
     python benchmarks/accuracy.py cifar10-cnn --folder DIR [--seeds 0 1 2] [--split test]
-        [--set section.key=value]... [--note TEXT] [--out record.json]
+        [--views flip|flip_shift] [--set section.key=value]... [--note TEXT] [--out record.json]
 """
 
 import argparse
@@ -28,7 +28,9 @@ def pictorch(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "pictorch", *words], check=True)
 
 
-def trained(recipe: str, seed: int, changes: list[str], folder: Path, split: str) -> RunFolder:
+def trained(
+    recipe: str, seed: int, changes: list[str], folder: Path, split: str, views: str | None
+) -> RunFolder:
     """Returns the run of a seed, trained and evaluated, after doing what of that is not done yet."""
     path = folder / f"{recipe}-{seed}"
     run = RunFolder(path)
@@ -38,7 +40,7 @@ def trained(recipe: str, seed: int, changes: list[str], folder: Path, split: str
     elif run.facts()["finished_epoch"] is None:
         pictorch("train", "--resume", str(path))
     if run.evaluation(split) is None:
-        pictorch("evaluate", str(path), "--split", split)
+        pictorch("evaluate", str(path), "--split", split, *(["--views", views] if views else []))
     return run
 
 
@@ -53,6 +55,8 @@ def figures(run: RunFolder, split: str) -> dict[str, Any]:
         "cpu_threads": run.environment()["auto"]["train.threads"]["value"],
         f"{split}_accuracy": evaluation.accuracy,
         f"{split}_interval_95": list(evaluation.accuracy_interval),
+        f"{split}_accuracy_with_views": evaluation.views and evaluation.views.accuracy,
+        "views": evaluation.views and evaluation.views.name,
         f"{split}_n": evaluation.n,
         "test_openings": run.data()["test_openings"],
         "best_epoch": next((line["epoch"] for line in reversed(epochs) if line["best"]), None),
@@ -89,6 +93,9 @@ def record_of(runs: list[RunFolder], split: str, note: str) -> dict[str, Any]:
         f"mean_{split}_accuracy": round(statistics.mean(accuracies), 5),
         "note": note,
     }
+    if all(value["views"] for value in values):
+        with_views = [value[f"{split}_accuracy_with_views"] for value in values]
+        record[f"mean_{split}_accuracy_with_views"] = round(statistics.mean(with_views), 5)
     if len(runs) > 1:
         record[f"std_{split}_accuracy"] = round(statistics.stdev(accuracies), 5)
         record["interval_95_of_the_mean"] = [round(end, 5) for end in mean_interval(accuracies)]
@@ -102,11 +109,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser.add_argument("--views", choices=("flip", "flip_shift"))
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--note", default="")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    runs = [trained(args.recipe, seed, args.set, args.folder, args.split) for seed in args.seeds]
+    runs = [
+        trained(args.recipe, seed, args.set, args.folder, args.split, args.views) for seed in args.seeds
+    ]
     record = record_of(runs, args.split, args.note)
     print(f"{record['question']}: mean {record[f'mean_{args.split}_accuracy']:.2%} of n = {record['n']}")
     if args.out is not None:
