@@ -60,7 +60,7 @@ def test_from_photographs_to_a_prediction_without_reading(tmp_path: Path) -> Non
     exported = run(pick(next_commands(trained), "export"), tmp_path)
     predict = pick(next_commands(exported), "predict")
     photo = next((tmp_path / "my photos/test/寺庙").glob("照片*"))
-    answered = run(predict.replace("IMAGE...", shlex.quote(str(photo))), tmp_path)
+    answered = run(predict.replace("PATH...", shlex.quote(str(photo))), tmp_path)
     assert any(name in answered for name in CLASSES)
 
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,8 @@ def slowly(client: TestClient) -> Any:
         said.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
-    asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
+        thread.submit(asyncio.run, client.app(scope, receive, send)).result()  # type: ignore[arg-type]
 
     return httpx2.Response(said[0]["status"], headers=said[0]["headers"], content=said[1]["body"])
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,8 @@ def run(check: "object") -> None:
             model.go.set()
             batcher.close()
 
-    asyncio.run(inside())
+    with ThreadPoolExecutor(1) as thread:  # playwright, in the same process, leaves a running loop in this one
+        thread.submit(asyncio.run, inside()).result()
 
 
 def test_it_takes_what_has_queued_up_to_the_most() -> None:

@@ -9,6 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -66,7 +67,8 @@ def send(
     They send for `seconds`, or until `most` requests were sent. Where a server answers 503, a client
     waits for as long as Retry-After says, and then sends again.
     """
-    return asyncio.run(_send(port, requests, connections, seconds, most))
+    with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has an event loop already
+        return thread.submit(asyncio.run, _send(port, requests, connections, seconds, most)).result()
 
 
 async def _send(
