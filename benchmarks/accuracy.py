@@ -114,9 +114,7 @@ def main() -> None:
     parser.add_argument("--note", default="")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    runs = [
-        trained(args.recipe, seed, args.set, args.folder, args.split, args.views) for seed in args.seeds
-    ]
+    runs = [trained(args.recipe, seed, args.set, args.folder, args.split, args.views) for seed in args.seeds]
     record = record_of(runs, args.split, args.note)
     print(f"{record['question']}: mean {record[f'mean_{args.split}_accuracy']:.2%} of n = {record['n']}")
     if args.out is not None:

@@ -61,7 +61,9 @@ def run(check: "object") -> None:
             model.go.set()
             batcher.close()
 
-    with ThreadPoolExecutor(1) as thread:  # playwright, in the same process, leaves a running loop in this one
+    with ThreadPoolExecutor(
+        1
+    ) as thread:  # playwright, in the same process, leaves a running loop in this one
         thread.submit(asyncio.run, inside()).result()
 
 
