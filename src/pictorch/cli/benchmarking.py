@@ -2,9 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pictorch.cli.output import console_of, print_json, print_next, print_table
 from pictorch.cli.parser import AddVerb
+
+if TYPE_CHECKING:
+    from pictorch.benchmarking.serving import ServingBench
+    from pictorch.benchmarking.speedrun import Speedrun
 
 
 def add(verb: AddVerb) -> None:
@@ -121,11 +126,7 @@ def _speedrun(args: argparse.Namespace) -> None:
     args.exit_code = found.exit_code
     if args.json:
         return print_json(found.to_json())
-    _print_rows([row.shown() for row in found.rows])
-    print()
-    _print_rows(found.summary.shown())
-    _print_remarks(found.remarks)
-    print(f"tables and every value: {found.out}/speedrun.md, speedrun.csv, speedrun.json")
+    _print_found(found, "speedrun")
     return print_next({f"runs {found.out}": "the runs behind it"})
 
 
@@ -137,12 +138,17 @@ def _serving(args: argparse.Namespace) -> None:
     )
     if args.json:
         return print_json(found.to_json())
+    _print_found(found, "serving")
+    return None
+
+
+def _print_found(found: "Speedrun | ServingBench", name: str) -> None:
+    """Prints the rows, what they come to, the remarks, and where all of it is kept."""
     _print_rows([row.shown() for row in found.rows])
     print()
     _print_rows(found.summary.shown())
     _print_remarks(found.remarks)
-    print(f"tables and every value: {found.out}/serving.md, serving.csv, serving.json")
-    return None
+    print(f"tables and every value: {found.out}/{name}.md, {name}.csv, {name}.json")
 
 
 def _print_rows(rows: Sequence[dict[str, str]]) -> None:
