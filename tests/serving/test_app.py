@@ -170,5 +170,7 @@ def test_a_name_that_is_no_address_is_made_one(tmp_path: Path) -> None:
     from pictorch import load
 
     with TestClient(create_app(load(bundle.path))) as client:
-        name = client.get("/model").json()["name"]
+        model = client.get("/model").json()
+        name = model["name"]
         assert client.get(f"/v2/models/{name}").json()["name"] == name == "my-net-2-x-"
+        assert model["title"] == "my net/2 {x} 鸟", "which the page shows"

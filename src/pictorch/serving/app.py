@@ -93,6 +93,7 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     facts = service.bundle.facts
     model = {
         "name": service.name,
+        "title": service.title,
         "version": service.version,
         "classes": list(facts.class_names),
         "image_size": facts.input.stored_size,

@@ -22,14 +22,18 @@ _MOST_DECODERS = 4
 
 
 class Service:
-    """One model being served; `version` is the beginning of the SHA-256 of its bundle.json."""
+    """One model being served: `title` is its recipe's name, `name` what of that may stand in addresses.
+
+    `version` is the beginning of the SHA-256 of its bundle.json.
+    """
 
     batcher: Batcher
 
     def __init__(self, predictor: Predictor, limits: Limits) -> None:
         self.bundle: Bundle = predictor.bundle
         self.limits = limits
-        self.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(self.bundle.recipe.get("name", "model")))
+        self.title = str(self.bundle.recipe.get("name", "model"))
+        self.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.title)
         self.version = hashlib.sha256(self.bundle.files[MANIFEST]).hexdigest()[:12]
         self.traffic = Traffic(limits)
         self.metrics = Metrics(self.traffic, self.name, self.version)

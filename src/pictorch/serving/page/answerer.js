@@ -25,7 +25,7 @@ export async function describe() {
   const model = await json(await send("model"));
   maxBytes = model.limits.max_body_bytes;
   return {
-    name: model.name, classNames: model.classes, size: model.image_size, fit: model.fit,
+    name: model.title, classNames: model.classes, size: model.image_size, fit: model.fit,
     metrics: model.metrics, version: model.version,
     limit: `Up to ${size(maxBytes)} and ${model.limits.max_pixels / 1e6} megapixels each`,
     privacy: "Images are sent to this server and nowhere else. The page keeps them in memory until it is closed.",
