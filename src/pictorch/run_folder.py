@@ -365,6 +365,10 @@ class RunFolder:
         """Where `export` puts the bundle."""
         return self._file("bundle")
 
+    def form_path(self, form: str) -> Path:
+        """Returns where `export --to FORM` puts that form of the model."""
+        return self._file("exported") / form
+
     @property
     def report_path(self) -> Path:
         """Where `report` puts the page."""

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 TOLERANCE = 1e-4
 TIE = 1e-6
+FEWEST_IMAGES = 1000  # that two forms of a model are compared on, where there are as many
 
 
 @dataclass(frozen=True)

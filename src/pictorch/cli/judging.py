@@ -19,13 +19,19 @@ def add(verb: AddVerb) -> None:
     evaluate.add_argument("--out", metavar="DIR", help="where a bundle's evaluation goes")
     add_views(evaluate)
 
-    export = verb("export", _export, "write the bundle of a run")
-    export.add_argument("run", metavar="RUN")
+    export = verb("export", _export, "write the bundle of a run, or another form of its model")
+    export.add_argument("source", metavar="RUN|BUNDLE")
+    export.add_argument(
+        "--to", default="bundle", metavar="FORM",
+        help="bundle (default), onnx, int8, web, mobile or triton; from a BUNDLE any but the first and mobile",
+    )  # fmt: skip
     export.add_argument(
         "--checkpoint", metavar="NAME", help="best, last or epoch-N (default: best, else last)"
     )
-    export.add_argument("--out", metavar="DIR|FILE.zip", help="default: RUN/bundle")
-    export.add_argument("--data", metavar="SOURCE", help="where the run's images lie now")
+    export.add_argument(
+        "--out", metavar="DIR|FILE.zip", help="default: RUN/bundle, RUN/exported/FORM or BUNDLE-FORM"
+    )
+    export.add_argument("--data", metavar="SOURCE", help="where the images lie now")
     export.add_argument(
         "--views", default="none", metavar="SET", help="views that the graph averages: flip or flip_shift"
     )
@@ -66,10 +72,12 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _export(args: argparse.Namespace) -> None:
+    from pictorch.bundle import Bundle
     from pictorch.exporting.export import export
 
-    bundle = export(
-        args.run,
+    made = export(
+        args.source,
+        to=args.to,
         checkpoint=args.checkpoint,
         out=args.out,
         data=args.data,
@@ -77,10 +85,14 @@ def _export(args: argparse.Namespace) -> None:
         console=console_of(args),
     )
     if args.json:
-        return print_json(bundle.to_json())
-    print(f"exported {bundle.path}: {len(bundle.class_names)} classes, verified against PyTorch")
-    path = shlex.quote(str(bundle.path))
-    return print_next({f"verify {path}": "", f"predict {path} PATH...": "", f"serve {path}": ""})
+        return print_json(made.to_json())
+    if isinstance(made, Bundle):
+        against = "against PyTorch" if args.to == "bundle" else "against the model that it was made from"
+        print(f"exported {made.path}: {len(made.class_names)} classes, verified {against}")
+        path = shlex.quote(str(made.path))
+        return print_next({f"verify {path}": "", f"predict {path} PATH...": "", f"serve {path}": ""})
+    print("\n".join(made.in_words()))
+    return None
 
 
 def _verify(args: argparse.Namespace) -> None:

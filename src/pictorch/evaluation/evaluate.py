@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from pictorch import durable
 from pictorch.bundle import is_bundle, open_bundle
 from pictorch.datasets import ImageSet, SourceRef, Splits, load_splits
-from pictorch.datasets.arrays import source_name
-from pictorch.errors import DataError, RecipeError, listed, unknown
+from pictorch.datasets.of_bundle import splits_of_bundle
+from pictorch.errors import DataError, RecipeError, unknown
 from pictorch.metrics.scores import hits, most_confident_mistakes, score
 from pictorch.networks import OwnNetwork
 from pictorch.predictor import Predictor
-from pictorch.recipe import DataSection
 from pictorch.run_folder import Evaluation, RunFolder
 from pictorch.run_records import npz_bytes
 from pictorch.training.checkpoint import checkpoint_record, load_network
@@ -124,26 +123,11 @@ def _evaluate_run(
 def _evaluate_bundle(
     path: Path, split: str, data: SourceRef, out: Path, choice: ViewChoice, console: Console
 ) -> Evaluation:
-    predictor, name = Predictor(open_bundle(path)), source_name(data)
+    predictor = Predictor(open_bundle(path))
     bundle = predictor.bundle
     predictor.check_views(choice)
-    recorded = bundle.recipe["data"]
-    # As the model sees them; the root of a list that training read is of another machine.
-    own = {"image_size": bundle.input.image_size, "fit": bundle.input.fit, "root": None}
-    section = DataSection.model_validate({**recorded, **own})
-    splits = load_splits(section, console.line, data)
-    if splits.class_names != bundle.class_names:
-        found, known = set(splits.class_names), set(bundle.class_names)
-        raise DataError(
-            f"{name} has other classes than {path} (lacks: {listed(sorted(known - found)) or 'none'}; "
-            f"adds: {listed(sorted(found - known)) or 'none'}); rename its classes"
-        )
+    splits = splits_of_bundle(bundle, data, console.line)
     image_set = choose_split(splits, split)
-    if image_set.images.shape[1] != bundle.input.stored_size:
-        raise DataError(
-            f"{name} holds images of {image_set.images.shape[1]} pixels, but {path} takes "
-            f"{bundle.input.stored_size}; give the images in their full size"
-        )
 
     def answer(images: ImageSet, view: View) -> NDArray[np.float32]:
         starts = range(0, len(images), _CHUNK)

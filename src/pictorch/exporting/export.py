@@ -1,189 +1,132 @@
-"""Makes the bundle of a run: graph, parity with PyTorch, golden samples, card, all or nothing."""
+"""Exporting: the bundle of a run, or another form of a run's or a bundle's model."""
 
-import os
-from collections.abc import Callable
+import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal, overload
 
-from pictorch.bundle.bundle import (
-    CARD,
-    GOLDEN,
-    MODEL,
-    Bundle,
-    BundleFacts,
-    check_target,
-    golden_bytes,
-    write_bundle,
-)
-from pictorch.bundle.onnx_model import OnnxModel
-from pictorch.datasets import SourceRef, Splits, load_splits
-from pictorch.datasets.arrays import ARRAYS
-from pictorch.datasets.sources import SOURCES
-from pictorch.exporting.golden import golden_images
-from pictorch.exporting.model_card import RunFacts, model_card
-from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
-from pictorch.exporting.parity import check_parity
-from pictorch.metrics.interval import wilson_interval
-from pictorch.networks import OwnNetwork
-from pictorch.networks.zoo import is_own
-from pictorch.recipe import Recipe
-from pictorch.run_folder import ClassScore, RunFolder
-from pictorch.training.checkpoint import checkpoint_record, load_network
-from pictorch.training.console import Console
-from pictorch.training.start import check_same_data
-from pictorch.views import NO_VIEWS, ViewChoice
+from pictorch.bundle import Bundle, is_bundle, open_bundle, write_bundle
+from pictorch.bundle.bundle import check_target
+from pictorch.errors import RecipeError, unknown
+from pictorch.exporting.forms import BUNDLE, FORMS, ExportedForm, FormSource, check_form_target, make_form
+from pictorch.run_folder import RunFolder
+from pictorch.views import NO_VIEWS
 
-LICENCE = (
-    "not stated: pictorch's own licence does not cover these weights; the person who trained them and "
-    "the terms of the training images decide"
-)
+if TYPE_CHECKING:
+    from pictorch.datasets import SourceRef
+    from pictorch.networks import OwnNetwork
+    from pictorch.training.console import Console
 
-_SCORES = ("n", "accuracy", "accuracy_interval", "loss", "top5")
+_BUNDLES = (BUNDLE, "int8")  # the forms that are bundles themselves
+_OF_RUNS = (BUNDLE, "mobile")  # the forms that PyTorch writes
+
+
+@overload
+def export(
+    source: str | Path | RunFolder,
+    *,
+    to: Literal["bundle", "int8"] = ...,
+    checkpoint: str | None = ...,
+    out: str | Path | None = ...,
+    data: "SourceRef | None" = ...,
+    model: "OwnNetwork | None" = ...,
+    views: str = ...,
+    console: "Console | None" = ...,
+) -> Bundle: ...
+
+
+@overload
+def export(
+    source: str | Path | RunFolder,
+    *,
+    to: str,
+    checkpoint: str | None = ...,
+    out: str | Path | None = ...,
+    data: "SourceRef | None" = ...,
+    model: "OwnNetwork | None" = ...,
+    views: str = ...,
+    console: "Console | None" = ...,
+) -> Bundle | ExportedForm: ...
 
 
 def export(
-    run: str | Path | RunFolder,
+    source: str | Path | RunFolder,
     *,
+    to: str = BUNDLE,
     checkpoint: str | None = None,
     out: str | Path | None = None,
-    data: SourceRef | None = None,
-    model: OwnNetwork | None = None,
+    data: "SourceRef | None" = None,
+    model: "OwnNetwork | None" = None,
     views: str = NO_VIEWS,
-    console: Console | None = None,
-) -> Bundle:
-    """Writes the bundle of a run and returns it as read back.
+    console: "Console | None" = None,
+) -> Bundle | ExportedForm:
+    """Writes the bundle of a run, or the form `to` of a run's or a bundle's model, and returns it.
 
-    `checkpoint` is best, last or epoch-N (best where there is one); `out` a folder or a name ending
-    in .zip (the run's own `bundle` folder); `data` where the images of the run lie now, `model` the
-    network, where training was given them in Python; `views` names those of each image whose logits
-    the graph averages. Raises DataError for other images than the run's, GateError where ONNX and PyTorch
-    disagree (and then leaves no file), RecipeError for unknown views and a network that ONNX has no form
-    for, CheckpointError, ResourceError, RunInUseError.
+    `to` is bundle, onnx, int8, web, mobile or triton; bundle and int8 give a Bundle as read back, the
+    others an ExportedForm. `out` is a folder, for a bundle also a name ending in .zip (RUN/bundle,
+    RUN/exported/<to>, or beside a bundle <its name>-<to>). `data` says where the images lie now; without
+    it those of a bundle are not looked for. Of a run, `checkpoint` is best, last or epoch-N (best where
+    there is one), `model` the network, where training was given it in Python, and `views` names those of
+    each image whose logits the graph averages. Raises DataError for other images than the run's, GateError
+    where two forms disagree (and then leaves no file), RecipeError for unknown forms and views and a network
+    that a form cannot hold, CheckpointError, ResourceError, RunInUseError, MissingPartError.
     """
-    console, choice = console or Console("quiet"), ViewChoice(views)
-    progress = console.line
-    run_folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    target = Path(out) if out is not None else run_folder.bundle_path
-    check_target(target)
-    with run_folder.lock(), console.recorded():
-        console.keep_log(run_folder.log_path)
-        name = run_folder.choose_checkpoint(checkpoint)
-        recipe = run_folder.recipe()
-        splits = _splits_of(run_folder, recipe, data, progress)
-        classifier = load_network(run_folder, name, own=model, progress=progress)
-        network = ClassProbabilities(classifier, choice.name).eval()
-
-        if views != NO_VIEWS and recipe.augment.flip == "none":
-            progress(f"--views {views} mirrors images, and training never did (augment.flip: none)")
-        progress(f"writing the graph of checkpoint {name} as ONNX, operator set {OPSET}")
-        graph = onnx_bytes(network, splits.input)
-        onnx_model = _open(graph, splits, threads=None)
-        parity = check_parity(network, onnx_model, splits)
-        progress(f"ONNX agrees with PyTorch on {parity.n:,} images ({parity.in_words()})")
-
-        images = golden_images(splits.val if splits.val is not None else splits.train)
-        # One thread, so that equal graphs give equal golden bytes on any number of CPUs.
-        golden = golden_bytes(images, _open(graph, splits, threads=1).probabilities(images))
-        facts = _facts(run_folder, recipe, splits, name, choice.name)
-        told = _told(run_folder, recipe, name, facts)
-        card = model_card(facts, told, golden_images=len(images), parity_images=parity.n)
-        files = {MODEL: graph, GOLDEN: golden, CARD: card.encode()}
-        Bundle(target, facts, files).replay(onnx_model)
-        return write_bundle(target, facts, files)
-
-
-def _splits_of(
-    run: RunFolder, recipe: Recipe, data: SourceRef | None, progress: Callable[[str], None]
-) -> Splits:
-    splits = load_splits(recipe.data, progress, data)
-    check_same_data(run, splits)
-    return splits
-
-
-def _open(graph: bytes, splits: Splits, threads: int | None) -> OnnxModel:
-    return OnnxModel(
-        graph, name=MODEL, size=splits.input.stored_size, num_classes=len(splits.class_names),
-        threads=threads,
-    )  # fmt: skip
-
-
-def _facts(run: RunFolder, recipe: Recipe, splits: Splits, checkpoint: str, views: str) -> BundleFacts:
-    return BundleFacts(
-        class_names=splits.class_names,
-        input=splits.input,
-        recipe=_portable(recipe),
-        data_fingerprint=splits.fingerprint,
-        checkpoint=checkpoint,
-        metrics=_metrics(run, checkpoint, views),
-        licence=LICENCE,
-        opset=OPSET,
-        views=views,
-    )
-
-
-def _told(run: RunFolder, recipe: Recipe, checkpoint: str, facts: BundleFacts) -> RunFacts:
-    """Returns what the card tells of the run: the scores of each class are those of these very weights."""
-    data, (step, _) = run.data(), checkpoint_record(run, checkpoint)
-    source = recipe.data.source if recipe.data.source in SOURCES else None
-    for split in ("test", "val"):
-        evaluation = run.evaluation(split)
-        if evaluation is not None and (evaluation.checkpoint, evaluation.step) == (checkpoint, step):
-            return RunFacts(source, data["counts"], evaluation.per_class, split)
-    for line in run.epochs():
-        if line["step"] == step and (found := line.get("val_classes")):
-            counts = data["class_counts"]["val"]
-            columns = zip(
-                facts.class_names, counts, found["precision"], found["recall"], found["f1"], strict=True
+    if to not in FORMS:
+        raise RecipeError(unknown("form", to, FORMS))
+    if not isinstance(source, RunFolder) and is_bundle(source):
+        if checkpoint is not None or model is not None or views != NO_VIEWS:
+            raise RecipeError(
+                f"{source} is a bundle, which holds one checkpoint, its network and its views; "
+                "leave out --checkpoint, --views and model="
             )
-            per_class = [ClassScore(*column, auc=None) for column in columns]
-            return RunFacts(source, data["counts"], per_class)
-    return RunFacts(source, data["counts"])
+        return _of_bundle(Path(source), to, out, data, console)
+    run = source if isinstance(source, RunFolder) else RunFolder.open(source)
+    target = Path(out) if out is not None else run.bundle_path if to == BUNDLE else run.form_path(to)
+    _check_target(to, target)
+    from pictorch.exporting.run_bundle import make_bundle
+    from pictorch.training.console import Console
+
+    console = console or Console("quiet")
+    with run.lock(), console.recorded():
+        console.keep_log(run.log_path)
+        made = make_bundle(
+            run, checkpoint=checkpoint, data=data, model=model, views=views, progress=console.line
+        )
+        if to == BUNDLE:
+            return write_bundle(target, made.facts, made.files)
+        with TemporaryDirectory() as folder:
+            bundle = write_bundle(Path(folder) / BUNDLE, made.facts, made.files)
+        named = replace(bundle, path=run.path)
+        return make_form(to, FormSource(named, console.line, made.splits, made.network), target)
 
 
-def _portable(recipe: Recipe) -> dict[str, Any]:
-    """Returns the recipe as JSON, with the last part of each path in place of the whole.
+def _of_bundle(
+    path: Path, to: str, out: str | Path | None, data: "SourceRef | None", console: "Console | None"
+) -> Bundle | ExportedForm:
+    if to in _OF_RUNS:
+        others = ", ".join(form for form in FORMS if form not in _OF_RUNS)
+        raise RecipeError(
+            f"--to {to} needs the run, and {path} is a bundle; give the RUN that it was made from, "
+            f"or another form: {others}"
+        )
+    target = Path(out) if out is not None else path.with_name(f"{path.stem}-{to}")
+    _check_target(to, target)
+    bundle, splits = open_bundle(path), None
+    progress = console.line if console is not None else _unsaid
+    if data is not None:
+        from pictorch.datasets.of_bundle import splits_of_bundle
 
-    Names of the user's own become 'own': a bundle needs no code and tells none.
-    """
-    record = recipe.model_dump(mode="json")
-    for key in ("source", "train", "test", "root"):
-        if record["data"][key] is not None:
-            record["data"][key] = os.path.basename(os.path.abspath(record["data"][key]))
-    if recipe.model.weights is not None:
-        record["model"]["weights"] = os.path.basename(recipe.model.weights)
-    if recipe.data.source == ARRAYS:
-        record["data"]["source"] = "arrays"
-    if is_own(recipe.model.name):
-        record["model"]["name"] = "own"
-    if ":" in recipe.loss.name:
-        record["loss"]["name"] = "own"
-    return record
+        splits = splits_of_bundle(bundle, data, progress)
+    return make_form(to, FormSource(bundle, progress, splits), target)
 
 
-def _metrics(run: RunFolder, checkpoint: str, views: str) -> dict[str, Any]:
-    """Returns the test openings and the scores of these very weights with these views: without any, those
-    that training validated with, and the fuller ones of `evaluate` for the splits that it was asked for.
-    """
-    data = run.data()
-    step, trained = checkpoint_record(run, checkpoint)
-    metrics: dict[str, Any] = {"test_openings": data["test_openings"]}
-    if views == NO_VIEWS and trained.get("val_accuracy") is not None:
-        n = data["counts"]["val"]
-        interval = wilson_interval(round(trained["val_accuracy"] * n), n)
-        metrics["val"] = {
-            "n": n,
-            "accuracy": trained["val_accuracy"],
-            "accuracy_interval": interval,
-            "loss": trained["val_loss"],
-        }
-    for split in ("val", "test"):
-        evaluation = run.evaluation(split)
-        if evaluation is not None and (evaluation.checkpoint, evaluation.step) == (checkpoint, step):
-            record = evaluation.to_json()
-            if views != NO_VIEWS:
-                several = record.get("views", {})
-                is_of_graph = (several.get("name"), several.get("below")) == (views, None)
-                record = {"n": evaluation.n, **several} if is_of_graph else {}
-            if record:
-                metrics[split] = {key: record[key] for key in _SCORES}
-    return metrics
+def _check_target(to: str, target: Path) -> None:
+    if to in _BUNDLES:
+        check_target(target)
+    else:
+        check_form_target(to, target)
+
+
+def _unsaid(line: str) -> None:
+    """Takes a line for people where nobody reads it."""

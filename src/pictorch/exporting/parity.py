@@ -7,12 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pictorch.bundle.agreement import Agreement, compare
+from pictorch.bundle.agreement import FEWEST_IMAGES, Agreement, compare
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.datasets import ImageSet, Splits
 from pictorch.errors import GateError
-
-FEWEST_IMAGES = 1000
 
 _BATCH_SIZE = 100
 
