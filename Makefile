@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check soak wheel notebook clean
+.PHONY: demo test check soak wheel web-runtime notebook clean
 
 demo: $(READY)  ## trains, evaluates, exports and predicts handwritten digits
 	$(BIN)/pictorch demo
@@ -30,6 +30,16 @@ soak: $(READY)  ## 100,000 requests to a server, whose memory must not grow
 wheel: $(READY)  ## builds the source archive, and from it the wheel, into dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
+
+RUNTIME := src/pictorch/exporting/browser/runtime
+
+web-runtime: $(READY)  ## fetches ONNX Runtime for browsers, by version and hash, for `export --to web`
+	npm ci --ignore-scripts --no-audit --no-fund
+	mkdir -p $(RUNTIME)
+	cp node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs $(RUNTIME)/ort.mjs
+	cp node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(RUNTIME)/ort.wasm
+	cp $(VENV)/lib/python3*/site-packages/onnxruntime/LICENSE $(RUNTIME)/LICENSE.txt
+	cp $(VENV)/lib/python3*/site-packages/onnxruntime/ThirdPartyNotices.txt $(RUNTIME)
 
 notebook: $(READY)  ## executes the example notebook anew
 	$(BIN)/python examples/execute.py examples/first_steps.ipynb

@@ -22,7 +22,7 @@ from pictorch.serving.metrics import CONTENT_TYPE
 from pictorch.serving.schemas import Answer, Answers, Shape, failures, predict_body
 from pictorch.serving.service import Service
 
-PAGE = Path(__file__).with_name("page")
+PAGE = Path(__file__).parents[1] / "page"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
