@@ -6,7 +6,6 @@ one machine the server is measured and not its clients.
 
 import asyncio
 import re
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,8 +66,10 @@ def send(
     They send for `seconds`, or until `most` requests were sent. Where a server answers 503, a client
     waits for as long as Retry-After says, and then sends again.
     """
+    import uvloop
+
     with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has an event loop already
-        return thread.submit(asyncio.run, _send(port, requests, connections, seconds, most)).result()
+        return thread.submit(uvloop.run, _send(port, requests, connections, seconds, most)).result()
 
 
 async def _send(
@@ -104,14 +105,14 @@ class _Turns:
 
 
 async def _client(load: Load, turns: _Turns, port: int) -> None:
-    connection: socket.socket | None = None
+    connection: _Connection | None = None
     try:
         while (request := turns.next()) is not None:
             pause = started = 0.0
             try:
                 connection = connection or await _connected(port)
                 started = time.perf_counter()
-                head = await _answer(connection, request)
+                head = await connection.answer(request)
             except OSError:
                 load.failures.append(_NO_ANSWER)
                 head, pause = _CLOSED, 0.1
@@ -134,28 +135,43 @@ async def _client(load: Load, turns: _Turns, port: int) -> None:
             connection.close()
 
 
-async def _connected(port: int) -> socket.socket:
-    connection = socket.socket()
-    connection.setblocking(False)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
-    except BaseException:
-        connection.close()
-        raise
+async def _connected(port: int) -> "_Connection":
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
     return connection
 
 
-async def _answer(connection: socket.socket, request: bytes) -> bytes:
-    """Returns the head of the answer to a request, after all of its body came; raises OSError."""
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(connection, request)
-    answer = b""
-    while True:
-        part = await loop.sock_recv(connection, 65536)
-        if not part:
-            raise ConnectionResetError
-        answer += part
-        head, separator, body = answer.partition(b"\r\n\r\n")
+class _Connection(asyncio.Protocol):
+    """A connection that sends one request at a time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._head: asyncio.Future[bytes] | None = None
+
+    def answer(self, request: bytes) -> "asyncio.Future[bytes]":
+        """Returns the head of the answer to a request, after all of its body came; raises OSError."""
+        self._head, self._received = asyncio.get_running_loop().create_future(), b""
+        if self._transport.is_closing():
+            self._head.set_exception(ConnectionResetError())
+        self._transport.write(request)
+        return self._head
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
         if separator and len(body) >= int(_LENGTH.search(head)[1]):  # type: ignore[index]
-            return head
+            self._end(head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(ConnectionResetError())
+
+    def _end(self, head: bytes | OSError) -> None:
+        if self._head is None or self._head.done():
+            return
+        if isinstance(head, bytes):
+            self._head.set_result(head)
+        else:
+            self._head.set_exception(head)
