@@ -181,7 +181,7 @@ def test_bundle_json_of_another_kind_is_refused(folder, text):
 
 
 def test_newer_schema_is_refused_with_the_remedy(folder):
-    reseal(folder, schema=2)
+    reseal(folder, schema=3)
     assert "upgrade with `pip install -U pictorch`" in refusal(folder)
 
 

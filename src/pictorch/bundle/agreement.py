@@ -17,27 +17,32 @@ class Agreement:
     n: int
     largest_difference: float
     top1_differences: int
+    tolerance: float = TOLERANCE
 
     @property
     def ok(self) -> bool:
-        """Whether all lie within TOLERANCE and every top class is equal; NaN never is."""
-        return self.largest_difference <= TOLERANCE and self.top1_differences == 0
+        """Whether all lie within the tolerance and every top class is equal; NaN never is."""
+        return self.largest_difference <= self.tolerance and self.top1_differences == 0
 
     def in_words(self) -> str:
         """Returns the numbers as a phrase."""
         return (
-            f"largest difference {self.largest_difference:.3g}, allowed {TOLERANCE:g}; "
+            f"largest difference {self.largest_difference:.3g}, allowed {self.tolerance:g}; "
             f"{self.top1_differences:,} of {self.n:,} top classes differ"
         )
 
 
-def compare(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Agreement:
+def compare(
+    expected: NDArray[np.float32], found: NDArray[np.float32], tolerance: float = TOLERANCE
+) -> Agreement:
     """Returns how `found` (N, C) agrees with `expected` (N, C), N at least 1.
 
-    Where the top classes differ, but `expected` sets the two less than TIE apart, it is a tie.
+    Where the top classes differ, but `expected` sets the two less than TIE apart, it is a tie; with a wider
+    tolerance than TOLERANCE, less than that tolerance apart.
     """
+    tie = TIE if tolerance == TOLERANCE else tolerance
     rows = np.arange(len(expected))
     expected_top, found_top = expected.argmax(axis=1), found.argmax(axis=1)
     margin = expected[rows, expected_top] - expected[rows, found_top]
     largest = float(np.abs(expected - found).max())
-    return Agreement(len(expected), largest, int(np.sum(~(margin < TIE))))
+    return Agreement(len(expected), largest, int(np.sum(~(margin < tie))), tolerance)

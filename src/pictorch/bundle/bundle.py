@@ -8,6 +8,7 @@ SHA-256 of itself. Hashes show damage, not origin: they say nothing about who ma
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pictorch import durable, notebook
-from pictorch.bundle.agreement import Agreement, compare
+from pictorch.bundle.agreement import TOLERANCE, Agreement, compare
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.bundle.source import AGAIN, LARGEST_BUNDLE_BYTES, BundleSource, bundle_source, zip_bytes
 from pictorch.errors import CheckpointError, RecipeError, UserError
@@ -27,9 +28,10 @@ from pictorch.images import InputSpec
 from pictorch.run_records import npz_bytes
 from pictorch.views import NO_VIEWS, VIEWS
 
-SCHEMA = 1
+SCHEMA = 2  # of a bundle whose golden samples have a tolerance of their own; 1 of every other
 MANIFEST, MODEL, GOLDEN, CARD = "bundle.json", "model.onnx", "golden.npz", "MODEL_CARD.md"
 
+_LACKED: dict[str, Any] = {"views": NO_VIEWS, "quantization": None, "golden_tolerance": TOLERANCE}
 _LARGEST_MANIFEST_BYTES = 16 * 2**20
 _LARGEST_GOLDEN_BYTES = 512 * 2**20
 
@@ -38,7 +40,9 @@ _LARGEST_GOLDEN_BYTES = 512 * 2**20
 class BundleFacts:
     """What bundle.json says of a model; nothing in it depends on the day, the machine or a path.
 
-    `views` names those that the graph itself shows each image in.
+    `views` names those that the graph itself shows each image in. `quantization` says how a graph of 8-bit
+    integers was made and what it was measured against; `golden_tolerance` is how far its answers to the
+    golden samples may lie from those it gave where it was made.
     """
 
     class_names: tuple[str, ...]
@@ -50,11 +54,18 @@ class BundleFacts:
     licence: str
     opset: int
     views: str = NO_VIEWS
+    quantization: dict[str, Any] | None = None
+    golden_tolerance: float = TOLERANCE
+
+    @property
+    def schema(self) -> int:
+        """The lowest schema number whose readers understand all of it."""
+        return 1 if self.golden_tolerance == TOLERANCE else SCHEMA
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the facts as bundle.json holds them, where a graph without views says nothing of them."""
+        """Returns the facts as bundle.json holds them, which is silent on what a plain float graph lacks."""
         record = {**vars(self), "class_names": list(self.class_names), "input": self.input.to_json()}
-        return {key: value for key, value in record.items() if (key, value) != ("views", NO_VIEWS)}
+        return {key: value for key, value in record.items() if key not in _LACKED or value != _LACKED[key]}
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "BundleFacts":
@@ -67,13 +78,17 @@ class BundleFacts:
         for key, kind in kinds.items():
             if not isinstance(record[key], kind):
                 raise TypeError(key)
-        views = record.get("views", NO_VIEWS)
-        if views not in VIEWS:
+        lacked = {key: record.get(key, value) for key, value in _LACKED.items()}
+        if lacked["views"] not in VIEWS:
             raise ValueError("views")
+        if not isinstance(lacked["quantization"], dict | None):
+            raise TypeError("quantization")
+        if not isinstance(lacked["golden_tolerance"], float) or not 0 < lacked["golden_tolerance"] < 1:
+            raise ValueError("golden_tolerance")
         return BundleFacts(
             class_names=tuple(class_names),
             input=InputSpec.from_json(record["input"]),
-            views=views,
+            **lacked,
             **{key: record[key] for key in kinds},
         )
 
@@ -100,6 +115,11 @@ class Bundle:
     def recipe(self) -> dict[str, Any]:
         """The recipe that it was trained with, as JSON."""
         return self.facts.recipe
+
+    @property
+    def address_name(self) -> str:
+        """What of the recipe's name may stand in addresses and folders: ASCII letters, digits, `_.-`."""
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", str(self.recipe.get("name", "model"))).lstrip(".") or "model"
 
     @property
     def checkpoint(self) -> str:
@@ -152,7 +172,7 @@ class Bundle:
     def replay(self, model: OnnxModel) -> Agreement:
         """Returns how the model agrees with the golden samples; raises CheckpointError if it does not."""
         images, expected = self.golden()
-        agreement = compare(expected, model.probabilities(images))
+        agreement = compare(expected, model.probabilities(images), self.facts.golden_tolerance)
         if not agreement.ok:
             raise CheckpointError(
                 f"{self.path} gives other answers here than where it was made ({agreement.in_words()}); "
@@ -188,7 +208,7 @@ def write_bundle(target: Path, facts: BundleFacts, files: Mapping[str, bytes]) -
     """
     check_target(target)
     manifest = {
-        "schema": SCHEMA,
+        "schema": facts.schema,
         **facts.to_json(),
         "files": {name: _stated(files[name]) for name in sorted(files)},
     }
