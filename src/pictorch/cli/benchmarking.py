@@ -1,4 +1,4 @@
-"""The commands that compare on this machine: bench zoo, ladder, speedrun and serving."""
+"""The commands that compare on this machine: bench zoo, ladder, speedrun, serving and export."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add(verb: AddVerb) -> None:
-    """Adds bench zoo, bench ladder, bench speedrun and bench serving."""
+    """Adds bench zoo, bench ladder, bench speedrun, bench serving and bench export."""
     zoo = verb("bench zoo", _zoo, "train networks and compare accuracy, size and speed")
     zoo.add_argument("--models", metavar="NAME,NAME", help="networks (default: the four small ones)")
     zoo.add_argument("--recipe", metavar="RECIPE", help="train all by this one (default: each by its own)")
@@ -47,6 +47,13 @@ def add(verb: AddVerb) -> None:
         "--requests", type=int, default=5_000, metavar="N", help="while memory is watched (default: 5000)"
     )
     serving.add_argument("--out", metavar="DIR", help="folder of the tables (default: runs/serving-NNN)")
+
+    exported = verb("bench export", _export, "size, speed and accuracy of the forms of a bundle")
+    exported.add_argument("bundle", metavar="BUNDLE")
+    exported.add_argument("--data", metavar="SOURCE", help="its images, for int8 and accuracy")
+    exported.add_argument(
+        "--out", metavar="DIR", help="folder of the forms and tables (default: runs/export-NNN)"
+    )
 
 
 def _add_shared(command: argparse.ArgumentParser) -> None:
@@ -139,6 +146,19 @@ def _serving(args: argparse.Namespace) -> None:
     if args.json:
         return print_json(found.to_json())
     _print_found(found, "serving")
+    return None
+
+
+def _export(args: argparse.Namespace) -> None:
+    from pictorch.benchmarking.exported import bench_export
+
+    found = bench_export(args.bundle, data=args.data, out=args.out, console=console_of(args))
+    if args.json:
+        return print_json(found.to_json())
+    _print_rows([row.shown() for row in found.rows])
+    _print_remarks(found.remarks)
+    print(f"{found.record['advice_rule']}\n{found.advice}\n")
+    print(f"forms, tables and every value: {found.out}/export.md, export.csv, export.json")
     return None
 
 
