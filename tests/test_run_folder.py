@@ -212,9 +212,10 @@ def test_only_whole_names_are_checkpoints(run: RunFolder) -> None:
 
 
 def test_the_places_of_what_is_made_from_a_run(run: RunFolder) -> None:
-    places = (run.bundle_path, run.report_path, run.tensorboard_path, run.log_path)
+    places = (run.bundle_path, run.form_path("web"), run.report_path, run.tensorboard_path, run.log_path)
     assert [str(place.relative_to(run.path)) for place in places] == [
         "bundle",
+        "exported/web",
         "report.html",
         "tensorboard",
         "log.txt",

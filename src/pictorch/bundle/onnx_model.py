@@ -28,20 +28,11 @@ class OnnxModel:
     def __init__(
         self, model: bytes, *, name: str, size: int, num_classes: int, threads: int | None = None
     ) -> None:
-        # Without this, importing it writes a device number into the user's cache.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
         check_onnx(model, name)
         self._name = name
         self._num_classes = num_classes
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _allowed_cpus()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _SILENT
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = cpu_session(model, threads)
         except Exception as error:  # ONNX Runtime's errors share no narrower class
             raise CheckpointError(f"{name} cannot be loaded ({_first_line(error)}); {AGAIN}") from None
         self._check_promise(size)
@@ -79,6 +70,23 @@ class OnnxModel:
                     f"{self._name} {kind} {_in_words(found)}, but its bundle promises "
                     f"{_in_words(promised)}; {AGAIN}"
                 )
+
+
+def cpu_session(model: bytes, threads: int | None = None) -> Any:
+    """Returns ONNX Runtime's session for a graph on the CPU, silent; raises what ONNX Runtime raises.
+
+    `threads` None means one for each CPU that this process may use.
+    """
+    # Without this, importing it writes a device number into the user's cache.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or _allowed_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SILENT
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _signature(value: Any) -> Signature:

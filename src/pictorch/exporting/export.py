@@ -1,15 +1,22 @@
 """Exporting: the bundle of a run, or another form of a run's or a bundle's model."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, overload
 
 from pictorch.bundle import Bundle, is_bundle, open_bundle, write_bundle
-from pictorch.bundle.bundle import check_target
+from pictorch.bundle.bundle import check_target, is_zip_name
 from pictorch.errors import RecipeError, unknown
-from pictorch.exporting.forms import BUNDLE, FORMS, ExportedForm, FormSource, check_form_target, make_form
+from pictorch.exporting.forms import (
+    BUNDLE,
+    FORMS,
+    ExportedForm,
+    FormSource,
+    check_form_target,
+    check_form_tools,
+    make_form,
+)
 from pictorch.run_folder import RunFolder
 from pictorch.views import NO_VIEWS
 
@@ -110,7 +117,9 @@ def _of_bundle(
             f"--to {to} needs the run, and {path} is a bundle; give the RUN that it was made from, "
             f"or another form: {others}"
         )
-    target = Path(out) if out is not None else path.with_name(f"{path.stem}-{to}")
+    named = path if path.name.strip(".") else path.resolve()
+    beside = named.with_name(f"{named.stem if is_zip_name(named) else named.name}-{to}")
+    target = Path(out) if out is not None else beside
     _check_target(to, target)
     bundle, splits = open_bundle(path), None
     progress = console.line if console is not None else _unsaid
@@ -126,6 +135,7 @@ def _check_target(to: str, target: Path) -> None:
         check_target(target)
     else:
         check_form_target(to, target)
+        check_form_tools(to)
 
 
 def _unsaid(line: str) -> None:

@@ -6,6 +6,7 @@ of each file. The modules that make one are imported when it is asked for.
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from pictorch import durable, notebook
 from pictorch.bundle import Bundle
-from pictorch.bundle.agreement import FEWEST_IMAGES, Agreement
-from pictorch.errors import RecipeError
+from pictorch.bundle.agreement import FEWEST_IMAGES, Agreement, compare
+from pictorch.errors import GateError, RecipeError, missing_part
 from pictorch.markup import element
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _MAKERS = {
     "mobile": "pictorch.exporting.mobile",
     "triton": "pictorch.exporting.triton",
 }
+_TOOLS = {"mobile": "executorch"}
 FORMS = (BUNDLE, *_MAKERS)
 
 
@@ -105,11 +107,33 @@ def make_form(form: str, source: FormSource, target: Path) -> "ExportedForm | Bu
     Raises GateError where its answers are not the bundle's, RecipeError where something else stands at
     `target` or the form cannot be made of this network, MissingPartError, ResourceError.
     """
-    made: ExportedForm | Bundle = import_module(_MAKERS[form]).make(source, target)
+    with _extra_named():
+        made: ExportedForm | Bundle = import_module(_MAKERS[form]).make(source, target)
     return made
 
 
-def write_form(form: str, target: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> dict[str, int]:
+def check_agreement(
+    form: str, source: FormSource, answers: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> Agreement:
+    """Returns how `answers`, from images uint8 (k, size, size, 3) to probabilities (k, C), are the bundle's.
+
+    Raises GateError where they are not.
+    """
+    model = source.bundle.model()
+    pairs = [(model.probabilities(images), answers(images)) for images in source.images()]
+    expected, found = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    agreement = compare(expected, found, source.bundle.facts.golden_tolerance)
+    if not agreement.ok:
+        raise GateError(
+            f"the form {form} gives other answers than {source.bundle.path} on {agreement.n:,} images "
+            f"({agreement.in_words()}); nothing was written, choose another form or checkpoint"
+        )
+    return agreement
+
+
+def write_form(
+    form: str, target: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]
+) -> dict[str, int]:
     """Writes the folder of a form, whole or not at all, and returns the size of each file in bytes.
 
     A name may have folders in it. An older folder of the same form is replaced. Raises RecipeError where
@@ -141,12 +165,28 @@ def check_form_target(form: str, target: Path) -> None:
         )
 
 
+def check_form_tools(form: str) -> None:
+    """Raises MissingPartError where what makes a form is not installed, before anybody waits for it."""
+    with _extra_named():
+        if form in _TOOLS:
+            import_module(_TOOLS[form])
+
+
+@contextmanager
+def _extra_named() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_part(error) or error from None
+
+
 def _mixtures(golden: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Returns the golden samples and, up to FEWEST_IMAGES, what lies between two, their mirrors included."""
     every = np.concatenate([golden, golden[:, :, ::-1]]).astype(np.float32)
     draws = np.random.Generator(np.random.Philox(0))
     count = max(0, FEWEST_IMAGES - len(golden))
-    first, second = draws.integers(0, len(every), (2, count))
+    first, steps = draws.integers(0, len(every), count), draws.integers(1, len(every), count)
+    second = (first + steps) % len(every)
     share = draws.random((count, 1, 1, 1), np.float32)
     mixed = every[first] * share + every[second] * (1 - share)
     return np.concatenate([golden, np.rint(mixed).astype(np.uint8)])
