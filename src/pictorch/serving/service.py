@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -33,7 +32,7 @@ class Service:
         self.bundle: Bundle = predictor.bundle
         self.limits = limits
         self.title = str(self.bundle.recipe.get("name", "model"))
-        self.name = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.title)
+        self.name = self.bundle.address_name
         self.version = hashlib.sha256(self.bundle.files[MANIFEST]).hexdigest()[:12]
         self.traffic = Traffic(limits)
         self.metrics = Metrics(self.traffic, self.name, self.version)
