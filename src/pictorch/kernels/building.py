@@ -1,0 +1,122 @@
+"""Compiles the C++ of `winograd/` with the machine's own compiler, into the user's cache, once."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pictorch.durable import write_bytes
+from pictorch.errors import UserError
+from pictorch.places import cache_folder
+
+SOURCES = Path(__file__).with_name("winograd")
+_COMPILERS = ("c++", "g++", "clang++")
+# No option that lets the compiler reorder sums or forget NaN and infinity.
+_OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden", "-pthread")
+_FORMS: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86_64": {"avx512": ("-mavx512f", "-mfma"), "avx2": ("-mavx2", "-mfma"), "generic": ()},
+    "aarch64": {"generic": ()},  # NEON, not run yet
+}
+_FORMS["AMD64"], _FORMS["arm64"] = _FORMS["x86_64"], _FORMS["aarch64"]
+_TIME_LIMIT_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why the kernels cannot be used here, in a few words."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C++ compiler that was found, and what it says its version is."""
+
+    path: str
+    version: str
+
+
+def find_compiler() -> Compiler | Unavailable:
+    """Returns the compiler that $CXX names, else the first of c++, g++ and clang++ that answers."""
+    named = os.environ.get("CXX", "").strip()
+    for name in (named,) if named else _COMPILERS:
+        path = shutil.which(name)
+        if path is None:
+            continue
+        try:
+            answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        if answer.returncode == 0 and answer.stdout:
+            return Compiler(path, answer.stdout.splitlines()[0])
+    return Unavailable(
+        f"CXX={named} is no C++ compiler that runs" if named else "no C++ compiler (c++, g++, clang++)"
+    )
+
+
+def built_path(compiler: Compiler) -> Path:
+    """Returns where the library of these sources, this compiler and this kind of processor belongs."""
+    facts = [compiler.version, platform.machine(), repr(_OPTIONS), repr(_FORMS)]
+    facts += [f"{path.name}\n{path.read_text()}" for path in sorted(SOURCES.iterdir())]
+    key = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
+    return cache_folder() / "kernels" / key / "winograd.so"
+
+
+def build(compiler: Compiler) -> Path | Unavailable:
+    """Compiles all forms into one library and returns its path; at once where it was built before."""
+    target = built_path(compiler)
+    forms = _FORMS.get(platform.machine())
+    if target.exists():
+        return target
+    if forms is None:
+        return Unavailable(f"no kernels are written for the processor {platform.machine()}")
+    with tempfile.TemporaryDirectory() as folder:
+        objects = [
+            (f"{name}.o", [*options, str(SOURCES / "convolution.cpp")]) for name, options in forms.items()
+        ]
+        objects += [(f"{name}.o", [str(SOURCES / f"{name}.cpp")]) for name in ("threads", "interface")]
+        problem = _run_all(
+            [[compiler.path, *_OPTIONS, "-c", *words, "-o", name] for name, words in objects], folder
+        ) or _run_all(
+            [[compiler.path, *_OPTIONS, "-shared", *(name for name, _ in objects), "-o", "winograd.so"]],
+            folder,
+        )
+        if problem is not None:
+            return Unavailable(f"{compiler.path} failed: {problem}")
+        try:
+            write_bytes(target, Path(folder, "winograd.so").read_bytes())
+        except UserError as error:
+            return Unavailable(str(error))
+    return target
+
+
+def _run_all(commands: list[list[str]], folder: str) -> str | None:
+    """Runs commands side by side; returns the first line that says what went wrong with one of them."""
+    running = []
+    try:
+        for words in commands:
+            running.append(
+                subprocess.Popen(
+                    words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                )
+            )
+        for process in running:
+            said = process.communicate(timeout=_TIME_LIMIT_SECONDS)[1].splitlines()
+            if process.returncode != 0:
+                errors = [line for line in said if "error" in line]
+                return (errors or said or [f"exit code {process.returncode}"])[0][:200]
+    except subprocess.TimeoutExpired:
+        return f"not done after {_TIME_LIMIT_SECONDS} s"
+    except OSError as error:
+        return str(error)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
+    return None

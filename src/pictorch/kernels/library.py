@@ -1,0 +1,175 @@
+"""The compiled kernels, loaded: operations on tensors, which prove themselves before they are given out."""
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pictorch.kernels.building import Unavailable, build, built_path, find_compiler
+
+# What a kernel may differ by from float64, as a share of the largest value: F(4x4, 3x3) in float32 has 1e-6.
+TOLERANCE = 1e-4
+# (images, height, width, inputs, outputs): part tiles, part vectors, several chunks, one pixel.
+_PROVED_SHAPES = ((2, 9, 7, 5, 33), (1, 1, 1, 1, 1), (3, 16, 16, 40, 24))
+_OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """3x3 convolution with stride 1 and padding 1 of float32 maps in channels-last order, on the CPU.
+
+    The method is that of A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", 2015.
+    Given tensors are not checked; `operator` does.
+    """
+
+    path: Path
+    instruction_set: str
+    number: int
+    library: Any
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Returns the output (N, O, H, W) for x (N, C, H, W), weight (O, C, 3, 3) and bias (O) or None."""
+        return self._convolve(self.library.pictorch_forward, x, weight, weight.shape[0], bias)
+
+    def input_gradient(self, gradient: Tensor, weight: Tensor) -> Tensor:
+        """Returns the gradient of x (N, C, H, W) from that of the output (N, O, H, W)."""
+        return self._convolve(self.library.pictorch_input_gradient, gradient, weight, weight.shape[1])
+
+    def weight_gradient(self, x: Tensor, gradient: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the gradients of weight, in its order of memory, and of bias."""
+        x, gradient = _channels_last(x), _channels_last(gradient)
+        sizes = _sizes(x, gradient.shape[1])
+        of_weight, of_bias = torch.empty_like(weight), gradient.new_empty(gradient.shape[1])
+        self.library.pictorch_weight_gradient(
+            self.number,
+            sizes,
+            x.data_ptr(),
+            gradient.data_ptr(),
+            of_weight.data_ptr(),
+            _steps(of_weight),
+            of_bias.data_ptr(),
+            (memory := self._memory(x, sizes)).data_ptr(),
+            torch.get_num_threads(),
+        )
+        del memory
+        return of_weight, of_bias
+
+    def _convolve(
+        self, function: Any, x: Tensor, weight: Tensor, outputs: int, *bias: Tensor | None
+    ) -> Tensor:
+        x = _channels_last(x)
+        sizes = _sizes(x, outputs)
+        y = torch.empty((x.shape[0], outputs, *x.shape[2:]), dtype=x.dtype, memory_format=torch.channels_last)
+        memory = self._memory(x, sizes)
+        whole_bias = [None if one is None else one.contiguous() for one in bias]
+        function(
+            self.number,
+            sizes,
+            x.data_ptr(),
+            weight.data_ptr(),
+            _steps(weight),
+            *(None if one is None else one.data_ptr() for one in whole_bias),
+            y.data_ptr(),
+            memory.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return y
+
+    def _memory(self, like: Tensor, sizes: Any) -> Tensor:
+        return like.new_empty(self.library.pictorch_memory(self.number, sizes, torch.get_num_threads()))
+
+
+def open_kernels(*, may_build: bool, instruction_set: str | None = None) -> Kernels | Unavailable:
+    """Returns the kernels for this processor, or why there are none.
+
+    `may_build` compiles them first where that was not done yet, in less than a minute. `instruction_set` asks
+    for another form than the best: avx512, avx2 or generic.
+    """
+    compiler = find_compiler()
+    if isinstance(compiler, Unavailable):
+        return compiler
+    path = built_path(compiler)
+    if may_build:
+        built = build(compiler)
+        if isinstance(built, Unavailable):
+            return built
+    elif not path.exists():
+        return Unavailable("they are not built yet")
+    return load(path, instruction_set)
+
+
+def load(path: Path, instruction_set: str | None = None) -> Kernels | Unavailable:
+    """Returns the kernels of a compiled library after comparing their results with torch's."""
+    try:
+        library = ctypes.CDLL(str(path))
+        _declare(library)
+    except (OSError, AttributeError) as error:
+        return Unavailable(f"{path} cannot be loaded ({error})")
+    for number, name in enumerate(_names(library)):
+        if library.pictorch_form_runs(number) and instruction_set in (None, name):
+            kernels = Kernels(path, name, number, library)
+            differences = [one for shape in _PROVED_SHAPES for one in _differences(kernels, *shape)]
+            if all(one <= TOLERANCE for one in differences):  # NaN is not
+                return kernels
+            return Unavailable(f"the {name} kernels compute wrongly here (differences {differences})")
+    return Unavailable(f"this processor cannot run the {instruction_set} kernels")
+
+
+def _declare(library: Any) -> None:
+    pointer, sizes = ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64)
+    head, tail = [ctypes.c_int, sizes], [pointer, ctypes.c_int]
+    library.pictorch_form_name.argtypes, library.pictorch_form_name.restype = [ctypes.c_int], ctypes.c_char_p
+    library.pictorch_form_runs.argtypes = [ctypes.c_int]
+    library.pictorch_memory.argtypes = [ctypes.c_int, sizes, ctypes.c_int]
+    library.pictorch_memory.restype = ctypes.c_int64
+    for function, middle in (
+        (library.pictorch_forward, [pointer, pointer, sizes, pointer, pointer]),
+        (library.pictorch_input_gradient, [pointer, pointer, sizes, pointer]),
+        (library.pictorch_weight_gradient, [pointer, pointer, pointer, sizes, pointer]),
+    ):
+        function.argtypes, function.restype = [*head, *middle, *tail], None
+    process = ctypes.CDLL(None)
+    found = [getattr(process, name, None) for name in _OPENMP]
+    if all(found):
+        library.pictorch_use_openmp(*found)
+
+
+def _names(library: Any) -> Iterator[str]:
+    number = 0
+    while (name := library.pictorch_form_name(number)) is not None:
+        yield name.decode()
+        number += 1
+
+
+def _differences(
+    kernels: Kernels, images: int, height: int, width: int, inputs: int, outputs: int
+) -> list[float]:
+    """Returns how far each result is from torch's in float64 at most, as a share of the largest value."""
+    draw = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(images, n, height, width, generator=draw) for n in (inputs, outputs))
+    weight, bias = torch.randn(outputs, inputs, 3, 3, generator=draw), torch.randn(outputs, generator=draw)
+    mine = [kernels.forward(x, weight, bias), kernels.input_gradient(gradient, weight)]
+    mine += kernels.weight_gradient(x, gradient, weight)
+    exact = [one.double().requires_grad_() for one in (x, weight, bias)]
+    with torch.enable_grad():
+        y = F.conv2d(exact[0], exact[1], exact[2], padding=1)
+    right = [y.detach(), *torch.autograd.grad(y, exact, gradient.double())]
+    return [float((m - r).abs().max() / r.abs().max()) for m, r in zip(mine, right, strict=True)]
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _sizes(x: Tensor, outputs: int) -> Any:
+    images, inputs, height, width = x.shape
+    return (ctypes.c_int64 * 5)(images, height, width, inputs, outputs)
+
+
+def _steps(weight: Tensor) -> Any:
+    return (ctypes.c_int64 * 4)(*weight.stride())
