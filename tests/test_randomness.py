@@ -25,9 +25,12 @@ samples = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20)
     ],
 )
 def test_known_answers(counter: str, key: str, expected: str) -> None:
-    counters = tuple(np.array([int(word, 16)], np.uint32) for word in counter.split())
+    c0, c1, c2, c3 = (int(word, 16) for word in counter.split())
     k0, k1 = (int(word, 16) for word in key.split())
-    assert " ".join(f"{int(word[0]):08x}" for word in philox(counters, (k0, k1))) == expected
+    seed = (k1 << 32) | k0
+    assert " ".join(f"{word:08x}" for word in philox((c0, c1, c2, c3), seed)) == expected
+    a0, a1, a2, a3 = (np.array([5, word], np.uint64) for word in (c0, c1, c2, c3))
+    assert " ".join(f"{int(word[1]):08x}" for word in philox((a0, a1, a2, a3), seed)) == expected
 
 
 def test_purposes_keep_their_numbers() -> None:
@@ -54,8 +57,7 @@ def test_purposes_keep_their_numbers() -> None:
 
 def test_words_put_sample_epoch_and_purpose_into_the_counter_and_the_seed_into_the_key() -> None:
     sample, seed = 0x1122334455667788, 0x0123456789ABCDEF
-    counter = tuple(np.array([word], np.uint32) for word in (0x55667788, 0x11223344, 77, 4))
-    expected = np.stack(philox(counter, (0x89ABCDEF, 0x01234567)), axis=-1)
+    expected = [philox((0x55667788, 0x11223344, 77, 4), seed)]
     drawn = words(seed, Purpose.CUTOUT, np.array([sample]), epoch=77)
     assert drawn.dtype == np.uint32
     np.testing.assert_array_equal(drawn, expected)
@@ -160,6 +162,13 @@ def test_permutation_puts_every_sample_anywhere() -> None:
 @settings(deadline=None, max_examples=50)
 def test_derived_seed_fits_63_bits(seed: int, purpose: Purpose, step: int, part: int, rank: int) -> None:
     assert 0 <= derived_seed(seed, purpose, step, part, rank) < 2**63
+
+
+def test_derived_seed_is_the_first_half_of_the_words_without_its_last_bit() -> None:
+    for seed, position in ((0, (0, 0, 0)), (2**63 - 1, (12345, 3, 2)), (7, (2**39, 255, 1000))):
+        sample = np.array([position[0] | position[1] << 40 | position[2] << 48])
+        high, low = (int(word) for word in words(seed, Purpose.DROPOUT, sample)[0, :2])
+        assert derived_seed(seed, Purpose.DROPOUT, *position) == (high << 32 | low) >> 1
 
 
 def test_derived_seed_is_a_function_of_its_position() -> None:

@@ -6,18 +6,20 @@ any single draw can be repeated alone, on any machine, in any process, in any or
 """
 
 from enum import IntEnum
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 UintArray = NDArray[np.uint32]
 Bound = float | NDArray[np.float64]
+Word = TypeVar("Word", int, NDArray[Any])  # below 2^32; arrays are uint64, which holds their products
 
 _ROUNDS = 10
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
+_LOW = 0xFFFFFFFF
+_HALF = 32
 
 
 class Purpose(IntEnum):
@@ -39,34 +41,30 @@ class Purpose(IntEnum):
     MIXING = 14
     WHITENING = 15
     BLOCKS = 16
+    MADE_IMAGES = 17
 
 
-def philox(counter: tuple[UintArray, ...], key: tuple[int, int]) -> tuple[UintArray, ...]:
-    """Returns the four output words for each counter; `counter` holds four equal-shaped arrays."""
-    c0, c1, c2, c3 = (word.astype(np.uint64) for word in counter)
-    k0, k1 = key
+def philox(counter: tuple[Word, Word, Word, Word], seed: int) -> tuple[Word, Word, Word, Word]:
+    """Returns the four output words of a counter: of integers, or of equal-shaped arrays for many at once.
+
+    The integers are for one draw alone, for which arrays take ten times as long.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = seed & _LOW, (seed >> _HALF) & _LOW
     for _ in range(_ROUNDS):
         product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0 = (product1 >> _HALF) ^ c1 ^ np.uint64(k0)
-        c1 = product1 & _LOW
-        c2 = (product0 >> _HALF) ^ c3 ^ np.uint64(k1)
-        c3 = product0 & _LOW
-        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
-    return tuple(word.astype(np.uint32) for word in (c0, c1, c2, c3))
+        c0, c1 = (product1 >> _HALF) ^ c1 ^ k0, product1 & _LOW
+        c2, c3 = (product0 >> _HALF) ^ c3 ^ k1, product0 & _LOW
+        k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
+    return c0, c1, c2, c3
 
 
 def words(seed: int, purpose: Purpose, samples: NDArray[np.integer], epoch: int = 0) -> UintArray:
     """Returns uint32 random words (len(samples), 4), each row a function of its sample alone."""
     index = np.asarray(samples, dtype=np.uint64)
-    shape = index.shape
-    counter = (
-        (index & _LOW).astype(np.uint32),
-        (index >> _HALF).astype(np.uint32),
-        np.full(shape, epoch, dtype=np.uint32),
-        np.full(shape, int(purpose), dtype=np.uint32),
-    )
-    key = (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF)
-    return np.stack(philox(counter, key), axis=-1)
+    epochs, purposes = np.full_like(index, epoch), np.full_like(index, int(purpose))
+    drawn = philox((index & _LOW, index >> _HALF, epochs, purposes), seed)
+    return np.stack(drawn, axis=-1).astype(np.uint32)
 
 
 def integers(random_words: UintArray, low: int, high: int) -> NDArray[np.int64]:
@@ -93,9 +91,9 @@ def derived_seed(seed: int, purpose: Purpose, *position: int) -> int:
     `position` has up to three numbers, for instance (step, micro-batch, rank).
     """
     step, micro_batch, rank = (*position, 0, 0, 0)[:3]
-    sample = np.array([(rank << 48) | (micro_batch << 40) | step])
-    drawn = words(seed, purpose, sample)[0]
-    return ((int(drawn[0]) << 32) | int(drawn[1])) >> 1
+    sample = (rank << 48) | (micro_batch << 40) | step
+    high, low, _, _ = philox((sample & _LOW, sample >> _HALF, 0, int(purpose)), seed)
+    return ((high << _HALF) | low) >> 1
 
 
 def beta(seed: int, purpose: Purpose, alpha: float, *position: int) -> float:
