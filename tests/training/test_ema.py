@@ -28,7 +28,7 @@ def test_weights_and_statistics_by_hand(network: nn.Module) -> None:
     expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for step in range(12):
         change(network, step)
-        average.update(network, step)
+        average.update(step)
         decay = min(0.5, (1 + step) / (10 + step))
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point():
@@ -47,7 +47,7 @@ def test_the_start_is_soon_forgotten(network: nn.Module) -> None:
     start = network[0].weight.detach().clone()  # type: ignore[index,union-attr]
     with torch.no_grad():
         network[0].weight.add_(1.0)  # type: ignore[index,union-attr]
-    average.update(network, 0)
+    average.update(0)
     torch.testing.assert_close(average.network[0].weight.detach(), start + 0.9)  # type: ignore[index]
 
 
@@ -62,6 +62,17 @@ def test_the_average_stands_apart_and_is_ready_to_judge(network: nn.Module) -> N
     change(network, 0)
     assert all(torch.equal(tensor, kept[name]) for name, tensor in average.network.state_dict().items())
     moved = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    average.update(network, 0)
+    average.update(0)
     assert all(torch.equal(tensor, moved[name]) for name, tensor in network.state_dict().items())
     assert not torch.equal(moved["0.weight"], before["0.weight"])
+
+
+def test_state_that_a_layer_puts_anew_is_followed(network: nn.Module) -> None:
+    """As layers do that keep statistics of their own: `self.mean = 0.9 * self.mean + ...`."""
+    average = WeightAverage(network, decay=0.5)
+    norm = network[1]  # type: ignore[index]
+    norm.running_mean, norm.num_batches_tracked = norm.running_mean + 4, norm.num_batches_tracked + 3
+    average.update(1_000)
+    found = average.network.state_dict()
+    torch.testing.assert_close(found["1.running_mean"], torch.full((4,), 2.0, dtype=torch.float64))
+    assert found["1.num_batches_tracked"] == 3

@@ -132,5 +132,5 @@ def test_the_average_of_tied_weights_moves_once() -> None:
     average, before = WeightAverage(network, 0.5), network.first.weight.detach().clone()
     with torch.no_grad():
         network.first.weight.add_(1.0)
-    average.update(network, 1_000)
+    average.update(1_000)
     torch.testing.assert_close(average.network.get_parameter("first.weight"), before + 0.5)
