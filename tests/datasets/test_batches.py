@@ -68,11 +68,24 @@ def batches(
     )
 
 
-@pytest.mark.parametrize("fill", ["reflect", "zero"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_how_many_steps_are_cut_together_changes_nothing(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    chosen = image_set(60)
+    whole_epochs = batches(chosen, FULL)
+    monkeypatch.setattr(batches_module, "_CUT_BYTES", steps * 8 * 6 * 6 * 3)
+    made = batches(chosen, FULL)
+    for place in ((0, 5), (0, 0), (0, 1), (1, 6), (1, 2), (0, 3), (0, 4)):
+        assert equal(made.batch(*place), whole_epochs.batch(*place))
+
+
+@pytest.mark.parametrize(
+    ("changed", "fill"),
+    [(FULL, "reflect"), (FULL, "zero"), (BUSY.model_copy(update={"crop_padding": 2}), "zero")],
+)
 def test_a_store_that_is_kept_padded_gives_the_same_batches(
-    monkeypatch: pytest.MonkeyPatch, fill: str
+    monkeypatch: pytest.MonkeyPatch, changed: AugmentSection, fill: str
 ) -> None:
-    section = FULL.model_copy(update={"crop_fill": fill})
+    section = changed.model_copy(update={"crop_fill": fill})
     chosen = image_set()
     kept = batches(chosen, section)
     monkeypatch.setattr(batches_module, "_PADDED_AT_ONCE", 5)

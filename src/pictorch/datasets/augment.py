@@ -46,7 +46,12 @@ class Draws:
     jitter: Tensor | None = None  # float32 (n, 4): three factors and the turn of the hue
     erased: Tensor | None = None  # int64 (n, 2, 2): first y, x and those behind the last, in pixels
 
-    def rows(self, start: int, stop: int, step: int = 1) -> "Draws":
+    @property
+    def compute_pixels(self) -> bool:
+        """Whether new pixels are computed, where the others copy them exactly."""
+        return any(drawn is not None for drawn in (self.sources, self.operations, self.jitter))
+
+    def rows(self, start: int, stop: int, step: int | None = None) -> "Draws":
         """Returns the draws of a slice of the images."""
         cut = slice(start, stop, step)
         kept: dict[str, Any] = {

@@ -25,6 +25,7 @@ _PREFETCHED = 2  # batches, beside the one that a step has
 _ASKED_AHEAD = 2
 _PADDED_BYTES = 1 << 29  # of a store that is kept padded
 _PADDED_AT_ONCE = 1000  # images
+_CUT_BYTES = 3 << 20  # of steps that are cut together, since each cut has a price beside that of its images
 _COUNTED_BYTES = 3_000_000  # at once, for channel_statistics; counting takes several times as much memory
 
 
@@ -36,6 +37,14 @@ class _EpochPlan:
     labels: Tensor  # int64, in the same order
     draws: Draws
     asked: int = 0  # of the order's `reading`
+
+
+class _Stretch(NamedTuple):
+    """Images of neighbouring steps from the padded store, augmented."""
+
+    plan: _EpochPlan
+    first_step: int
+    images: Tensor
 
 
 class _Place(NamedTuple):
@@ -88,6 +97,9 @@ class TrainingBatches:
             and len(self._store) * padded_side**2 * self._store.shape[3] <= _PADDED_BYTES
         )
         self._padded: Tensor | None = None
+        image_bytes = self._side**2 * self._store.shape[3]
+        self._steps_at_once = max(1, _CUT_BYTES // (self.batch_size * image_bytes))
+        self._stretch: _Stretch | None = None
         self._plan: _EpochPlan | None = None
         self._prefetcher: Prefetcher[_Place, Tensor] | None = None
 
@@ -122,21 +134,38 @@ class TrainingBatches:
 
     def _part(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
         plan = self._plan_for(epoch)
-        places = [
-            _Place(plan, later, rank, world)
-            for later in range(step, min(step + 1 + _PREFETCHED, self.steps_per_epoch))
-        ]
-        cut = self._slice_of(places[0])
-        draws, labels = plan.draws.rows(cut.start, cut.stop, cut.step), plan.labels[cut]
+        place = _Place(plan, step, rank, world)
+        cut = self._slice_of(place)
+        labels = plan.labels[cut]
+        if self._is_padded and plan.draws.compute_pixels:
+            return self._from_padded(plan, cut), labels
         if self._is_padded:
-            images = crop(self._padded_store(), plan.rows[cut], draws.offset_yx, self._side)
-            return augment_cropped(images, draws, self._section, self._mean_color), labels
+            stretch = self._stretch_of(plan, step)
+            start = (step - stretch.first_step) * self.batch_size
+            return stretch.images[start : start + self.batch_size][rank::world], labels
         if self._prefetcher is None:
-            images = self._cut(places[0])
+            images = self._cut(place)
         else:
-            images = self._prefetcher.result(places[0], places[1:])
+            later = range(step + 1, min(step + 1 + _PREFETCHED, self.steps_per_epoch))
+            images = self._prefetcher.result(place, [_Place(plan, one, rank, world) for one in later])
         images = images.to(self._device, non_blocking=True)
+        draws = plan.draws.rows(cut.start, cut.stop, cut.step)
         return augment(images, draws, self._section, self._mean_color), labels
+
+    def _stretch_of(self, plan: _EpochPlan, step: int) -> _Stretch:
+        """Returns the stretch that a step belongs to; its images do not depend on their company."""
+        first = step - step % self._steps_at_once
+        if self._stretch is None or (self._stretch.plan, self._stretch.first_step) != (plan, first):
+            end = min(first + self._steps_at_once, self.steps_per_epoch)
+            images = self._from_padded(plan, slice(first * self.batch_size, end * self.batch_size))
+            self._stretch = _Stretch(plan, first, images)
+        return self._stretch
+
+    def _from_padded(self, plan: _EpochPlan, cut: slice) -> Tensor:
+        """Returns the images of a part of the epoch."""
+        draws = plan.draws.rows(cut.start, cut.stop, cut.step)
+        images = crop(self._padded_store(), plan.rows[cut], draws.offset_yx, self._side)
+        return augment_cropped(images, draws, self._section, self._mean_color)
 
     def _padded_store(self) -> Tensor:
         """Returns the whole store padded, made with the first batch, since padding is most of the work."""

@@ -126,12 +126,13 @@ def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRe
     minutes = session.recipe.train.save_every_minutes
     session.network.train()
     session.freezing.apply(session.position.epoch)
-    while session.position.step_in_epoch < session.epoch_steps:
+    epoch_steps = session.epoch_steps
+    while session.position.step_in_epoch < epoch_steps:
         record = tracker.wants_record(session)
         gradient_norm = train_step(session, measure_norm=record)
         session.position.step_in_epoch += 1
         tracker.step(session, gradient_norm if record else None, saved_checkpoint(run) if record else "")
-        if session.position.step_in_epoch == session.epoch_steps:
+        if session.position.step_in_epoch == epoch_steps:
             break
         is_due = minutes is not None and time.monotonic() - saved_at > 60 * minutes
         is_asked = stop.cause is not None
@@ -163,7 +164,7 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
     session.losses[position.step_in_epoch] = loss
     if session.average is not None:
         with region("optimizer"):
-            session.average.update(session.network, step)
+            session.average.update(step)
     return gradient_norm
 
 
@@ -184,7 +185,9 @@ def learn(
             with session.runtime.autocast():
                 logits = session.forward(part_images)
             logits = logits.to(session.runtime.dtype)
-            loss = session.loss(logits, part_labels) * (len(part_labels) / len(labels))
+            loss = session.loss(logits, part_labels)
+            if accumulate > 1:
+                loss = loss * (len(part_labels) / len(labels))
             whole_loss += loss.detach()
             if recipe.loss.l1 and micro_batch == 0:  # once a step, and not in the loss that is recorded
                 loss = loss + recipe.loss.l1 * sum_of_absolute_weights(session.network)
