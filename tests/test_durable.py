@@ -69,6 +69,14 @@ def test_lines_and_cuts_are_synced(place: Path, synced: list[int | str]) -> None
     assert synced == 2 * [inode(place / "lines")]
 
 
+def test_a_line_may_wait_for_the_next_sync(place: Path, synced: list[int | str]) -> None:
+    assert durable.synced_size(place / "lines") == 0
+    durable.append_line(place / "lines", "zwei é", synced=False)
+    assert synced == []
+    assert durable.synced_size(place / "lines") == 8
+    assert synced == [inode(place / "lines")]
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

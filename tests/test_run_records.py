@@ -160,6 +160,20 @@ def test_cut_back_to_a_checkpoint(run: RunFolder) -> None:
         run.cut_back(10_000, 20)
 
 
+def test_lines_are_synced_with_a_checkpoint_or_an_epoch(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with every step, which would wait for the disk; what follows a checkpoint is made anew."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    run.append_metrics({"kind": "step"})
+    run.append_timing({"kind": "step"})
+    assert synced == []
+    run.metrics_bytes()
+    run.append_timing({"kind": "epoch"})
+    assert synced == [(run.path / name).stat().st_ino for name in ("metrics.jsonl", "timing.jsonl")]
+
+
 # --- arrays and evaluations -----------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pictorch.errors import CheckpointError, ResourceError, UserError, unreadable
 
@@ -31,13 +31,20 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces the file at `path` by `data`; raises ResourceError and leaves the old file."""
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file to fill; on leaving, it becomes `path`, whole or not at all; raises ResourceError."""
     temporary = path.with_name(f".{path.name}.new-{os.getpid()}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -52,12 +59,22 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json_bytes(value))
 
 
-def append_line(path: Path, line: str) -> None:
-    """Appends one line and syncs it; a torn last line can only be the one being written."""
+def append_line(path: Path, line: str, *, synced: bool = True) -> None:
+    """Appends one line, on the disk for good where `synced`; only the one being written can be torn."""
     with explained(path), path.open("ab") as file:
         file.write(line.encode() + b"\n")
         file.flush()
+        if synced:
+            os.fsync(file.fileno())
+
+
+def synced_size(path: Path) -> int:
+    """Returns the size of a file in bytes, all of them on the disk for good now; 0 where there is none."""
+    if not path.exists():
+        return 0
+    with explained(path), path.open("rb") as file:
         os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_size
 
 
 def truncate(path: Path, size_bytes: int) -> None:

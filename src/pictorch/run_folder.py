@@ -260,12 +260,16 @@ class RunFolder:
         return int(record["test_openings"])
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Appends a line to metrics.jsonl: only values that follow from recipe, data and seed."""
-        durable.append_line(self._file("metrics.jsonl"), json.dumps(record, allow_nan=False))
+        """Appends a line to metrics.jsonl: only values that follow from recipe, data and seed.
+
+        Checkpoints sync it, since a resume makes what comes after them anew.
+        """
+        durable.append_line(self._file("metrics.jsonl"), json.dumps(record, allow_nan=False), synced=False)
 
     def append_timing(self, record: dict[str, Any]) -> None:
         """Appends a line to timing.jsonl: seconds, images a second, memory."""
-        durable.append_line(self._file("timing.jsonl"), json.dumps(record, allow_nan=False))
+        synced = record.get("kind") != "step"
+        durable.append_line(self._file("timing.jsonl"), json.dumps(record, allow_nan=False), synced=synced)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl, `kind` being 'step' or 'epoch'."""
@@ -281,9 +285,8 @@ class RunFolder:
         return read_lines(self._file("timing.jsonl"))
 
     def metrics_bytes(self) -> int:
-        """Returns the size of metrics.jsonl, which a checkpoint keeps to cut it back to."""
-        path = self._file("metrics.jsonl")
-        return path.stat().st_size if path.exists() else 0
+        """Syncs metrics.jsonl and returns its size, which a checkpoint keeps to cut it back to."""
+        return durable.synced_size(self._file("metrics.jsonl"))
 
     def cut_back(self, metrics_bytes: int, last_step: int) -> None:
         """Drops what was recorded after a checkpoint: metrics by size, timing by step."""
