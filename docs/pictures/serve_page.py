@@ -26,22 +26,27 @@ def main(bundle: str, *images: str) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         served(Path(bundle), Path(folder, "log"), max_in_flight=64) as server,
-        sync_playwright() as playwright,
     ):
+        photograph(f"http://127.0.0.1:{server.port}", images, "serve")
+
+
+def photograph(address: str, images: tuple[str, ...], name: str) -> None:
+    """Writes NAME-WIDTH-SCHEME.png of the page at `address` for two widths, light and dark."""
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
         )
         for width, height in SIZES.items():
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-                page.goto(f"http://127.0.0.1:{server.port}")
+                page.goto(address)
                 page.locator("#model").wait_for()
                 page.set_input_files("#files", images if scheme == "light" else images[::-1])
                 page.get_by_text(f"{len(images)} of {len(images)} images answered").wait_for()
                 page.wait_for_timeout(300)  # until the last picture is decoded
                 picture = Image.open(io.BytesIO(page.screenshot()))
                 small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-                small.save(HERE / f"serve-{width}-{scheme}.png", optimize=True)
+                small.save(HERE / f"{name}-{width}-{scheme}.png", optimize=True)
 
 
 if __name__ == "__main__":

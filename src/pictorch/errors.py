@@ -22,6 +22,7 @@ _EXTRAS = {
     "matplotlib": "train",
     "onnx": "train",
     "onnxscript": "train",
+    "executorch": "mobile",
     "fastapi": "serve",
     "httptools": "serve",
     "prometheus_client": "serve",
@@ -89,8 +90,9 @@ class MissingPartError(UserError):
 
     exit_code = 9
 
-    def __init__(self, extra: str, module: str) -> None:
-        super().__init__(f"{module} is not installed; install it with `pip install 'pictorch[{extra}]'`")
+    def __init__(self, extra: str, module: str, remedy: str = "") -> None:
+        remedy = remedy or f"install it with `pip install 'pictorch[{extra}]'`"
+        super().__init__(f"{module} is not installed; {remedy}")
 
 
 def missing_part(error: ModuleNotFoundError) -> MissingPartError | None:

@@ -50,8 +50,10 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     ) -> Any:
         address = place.resolve().as_uri() if isinstance(place, Path) else place
 
+        origin = "/".join(address.split("/", 3)[:3])
+
         def is_near(url: str) -> bool:
-            return url.startswith((address, f"blob:{address}", "data:"))
+            return url.startswith((address, f"blob:{origin}", "data:"))
 
         def complain(words: str) -> None:
             if foreseen is None or foreseen not in words:

@@ -170,6 +170,8 @@ def check_form_tools(form: str) -> None:
     with _extra_named():
         if form in _TOOLS:
             import_module(_TOOLS[form])
+        if form == "web":
+            import_module(_MAKERS[form]).check_runtime()
 
 
 @contextmanager

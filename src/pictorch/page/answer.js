@@ -25,7 +25,7 @@ export function showAnswer(answer, threshold, numClasses) {
     ...headline(answer.top[0], isSure(answer, threshold), threshold),
     make("ol", { class: "bars", role: "list", "aria-label": "The likeliest classes" },
       ...answer.top.map((one, place) => bar(one, threshold, place === 0))),
-    make("p", { class: "note" }, `${milliseconds(answer.milliseconds)} from sending to answer`),
+    make("p", { class: "note" }, `${milliseconds(answer.milliseconds)} ${answer.spent}`),
   );
 }
 

@@ -1,5 +1,5 @@
 // The page's only way to a model: `describe` says what it is, `predict` answers images.
-// This one asks the server that the page came from. Another with the same two may compute in the browser.
+// This one asks the server that the page came from; that of exporting/browser computes in the browser.
 import { size } from "./formats.js";
 import { Problem } from "./problems.js";
 
@@ -20,7 +20,7 @@ const STATUS_WORDS = {
 let maxBytes = Infinity; // of a request; known once the model has been described
 
 /** Returns what the model is: {name, classNames, size (side in pixels), fit, metrics, version}, and in words for
- * the person: {limit, privacy, example}. Throws a Problem. */
+ * the person: {limit, privacy, and, where there is one, example}. Throws a Problem. */
 export async function describe() {
   const model = await json(await send("model"));
   maxBytes = model.limits.max_body_bytes;
@@ -36,7 +36,7 @@ export async function describe() {
 /** Yields for each file, in their order, {answer} or {problem}.
  *
  * An answer is {top: [{class, probability}], most likely first, seen: the address of the image as the
- * model saw it, milliseconds}. `waiting(seconds)` is called before each pause for a busy model. */
+ * model saw it, milliseconds, and in words what they were spent on}. `waiting(seconds)` is called before each pause for a busy model. */
 export async function* predict(files, waiting = () => {}) {
   const begun = [];
   let next = 0;
@@ -60,7 +60,7 @@ async function answerTo(file, waiting) {
     const response = await send("predict?with_input=true", { method: "POST", body }, file);
     if (response.status !== 503 || tried === TRIES) {
       const answer = await json(response);
-      return { top: answer.top, seen: answer.input, milliseconds: performance.now() - start };
+      return { top: answer.top, seen: answer.input, milliseconds: performance.now() - start, spent: "from sending to answer" };
     }
     // Spread, so that pages that were sent away together do not come back together.
     const asked = Math.min(Number(response.headers.get("Retry-After")) || 1, LONGEST_PAUSE_SECONDS);

@@ -1,4 +1,4 @@
-// The page of `pictorch serve`: brings images from the person to the answerer, and answers to the screen.
+// The page: brings images from the person to the answerer, a server or this browser, and answers to the screen.
 import { inWords, showAnswer } from "./answer.js";
 import { describe, predict } from "./answerer.js";
 import { closeCamera, openCamera, takeFrame } from "./camera.js";
@@ -11,6 +11,7 @@ import { Strip } from "./strip.js";
 const MOST_CLASSES_UNFOLDED = 24;
 const SMALL_PIXELS = 64; // such pictures are shown pixel by pixel, as in the report
 const LIVE_PAUSE_MS = 250;
+const PRODUCT = document.title;
 
 const photo = byId("photo"), video = byId("video"), whole = photo.parentNode;
 let model = { classNames: [] };
@@ -154,7 +155,7 @@ function showModel() {
     `${side} × ${side} pixels`,
     scores && `${split} accuracy ${percent(scores.accuracy, 2)} (95 % interval ${range} %, n = ${count(scores.n)})`,
   ];
-  document.title = `${name} · pictorch serve`;
+  document.title = `${name} · ${PRODUCT}`;
   byId("name").textContent = name;
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
   byId("seen-size").textContent = `, ${side} × ${side} pixels`;
@@ -162,17 +163,20 @@ function showModel() {
   byId("class-count").textContent = `What it can say: ${facts[0]}`;
   byId("classes").replaceChildren(...classNames.map((one) => make("li", {}, make("bdi", {}, one))));
   byId("classes").parentNode.open = classNames.length <= MOST_CLASSES_UNFOLDED;
+  byId("program").hidden = !model.example;
   byId("curl").textContent = model.example;
   byId("privacy").textContent = `${model.privacy} Version ${version}.`;
   byId("model").hidden = false;
 }
 
 async function meet() {
+  byId("facts").textContent = "Loading the model…";
   try {
     model = await describe();
     showModel();
     judgeShown();
   } catch (problem) {
+    byId("facts").textContent = "";
     showProblem(problem, "", meet);
   }
 }
