@@ -1,5 +1,6 @@
 """The application: /predict, /model, /metrics and the page; the Open Inference Protocol comes beside."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from pictorch.predictor import Predictor
 from pictorch.serving.exchange import error_body
-from pictorch.serving.front import Front
+from pictorch.serving.front import Front, Shortcut
 from pictorch.serving.inference_protocol import protocol_routes
 from pictorch.serving.intake import Reader
 from pictorch.serving.limits import Limits, RequestError
@@ -28,6 +29,7 @@ CONTENT_SECURITY_POLICY = (
     "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _TOP = 5
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def create_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
@@ -44,20 +46,31 @@ def create_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
-    app.add_middleware(Front, traffic=service.traffic, metrics=service.metrics)
     for kind in (RequestError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _failed)
-    _add_predict(app, service)
+    shortcuts = {"/predict": _add_predict(app, service)}
+    app.add_middleware(Front, traffic=service.traffic, metrics=service.metrics, shortcuts=shortcuts)
     _add_facts(app, service)
     app.include_router(protocol_routes(service))
     _add_page(app)
     return app
 
 
-def _add_predict(app: FastAPI, service: Service) -> None:
+def _add_predict(app: FastAPI, service: Service) -> Shortcut:
+    """Adds the route, and returns what it does with a body where nothing else is asked."""
     spec, names = service.bundle.input, service.bundle.class_names
-    reader = Reader(spec, service.limits)
-    most = Query(ge=1, le=len(names), description=f"classes to name (default {min(_TOP, len(names))})")
+    reader, usual = Reader(spec, service.limits), min(_TOP, len(names))
+    top_query = Query(ge=1, le=len(names), description=f"classes to name (default {usual})")
+
+    async def answer(body: bytes, content_type: str, top: int = usual, with_input: bool = False) -> bytes:
+        sent = (body, content_type, with_input)
+        intake, rows = await service.batcher.answer(
+            partial(reader.read, *sent), at_once=partial(reader.read_small, *sent)
+        )
+        answers = [_answer(row, names, top) for row in rows]
+        for each, picture in zip(answers, intake.shown, strict=False):
+            each["input"] = picture
+        return _json({"predictions": answers} if intake.several else answers[0]).encode()
 
     @app.post(
         "/predict",
@@ -67,20 +80,17 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         openapi_extra=predict_body(service.limits, spec.stored_size),
     )
     async def predict(
-        request: Request, top: Annotated[int, most] = min(_TOP, len(names)), with_input: bool = False
+        request: Request, top: Annotated[int, top_query] = usual, with_input: bool = False
     ) -> Response:
         """The image as form field `image`, as the body itself, or in base64 as JSON.
 
         One image is answered by its class; several files, or the JSON list `images`, by `predictions`.
         """
-        body = await request.body()
         content_type = request.headers.get("content-type", "")
-        read = partial(reader.read, body, content_type, with_input)
-        intake, rows = await service.batcher.answer(read)
-        answers = [_answer(row, names, top) for row in rows]
-        for answer, picture in zip(answers, intake.shown, strict=False):
-            answer["input"] = picture
-        return JSONResponse({"predictions": answers} if intake.several else answers[0])
+        content = await answer(await request.body(), content_type, top, with_input)
+        return Response(content, media_type="application/json")
+
+    return answer
 
 
 def _answer(row: NDArray[np.float32], names: tuple[str, ...], top: int) -> dict[str, Any]:

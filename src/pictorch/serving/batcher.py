@@ -40,9 +40,9 @@ class _Work:
 class Batcher:
     """Decoding threads and one thread for the model; made and closed inside a running event loop.
 
-    A request goes through a decoding thread into a queue. The model's thread takes from it up to
-    `max_images` images at a time (more only where one request alone holds more) and never waits to fill
-    a batch. A request whose future was cancelled is dropped at the next of these steps.
+    A request goes through a decoding thread into a queue, a small one at once. The model's thread takes
+    from it up to `max_images` images at a time (more only where one request alone holds more) and never
+    waits to fill a batch. A request whose future was cancelled is dropped at the next of these steps.
     """
 
     def __init__(self, model: Model, metrics: Metrics, *, max_images: int, decoders: int) -> None:
@@ -55,13 +55,21 @@ class Batcher:
         self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
 
-    async def answer(self, prepare: Callable[[], P]) -> tuple[P, NDArray[np.float32]]:
+    async def answer(
+        self, prepare: Callable[[], P], at_once: Callable[[], P | None] | None = None
+    ) -> tuple[P, NDArray[np.float32]]:
         """Returns what `prepare` made in a decoding thread, and the rows (N, C) of its N images.
 
-        Raises what `prepare` raises.
+        `at_once` may do the same in the event loop's thread, and returns None where that would take long.
+        Raises what the two raise.
         """
-        work = _Work(prepare, self._loop.create_future())
-        self._decoders.submit(self._prepare, work)
+        work, started = _Work(prepare, self._loop.create_future()), time.perf_counter()
+        if at_once is not None:
+            work.prepared = at_once()
+        if work.prepared is None:
+            self._decoders.submit(self._prepare, work)
+        else:
+            self._queue(work, started)
         rows = await work.answer
         return work.prepared, rows
 
@@ -80,6 +88,9 @@ class Batcher:
         except Exception as error:
             self._loop.call_soon_threadsafe(_fail, [work], error)
             return
+        self._queue(work, started)
+
+    def _queue(self, work: _Work, started: float) -> None:
         work.queued_at = time.perf_counter()
         self._metrics.decode_seconds.observe(work.queued_at - started)
         self._ready.append(work)

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+from collections.abc import Mapping
 from itertools import count
 
 from starlette.types import Message, Scope, Send
@@ -12,6 +13,7 @@ from pictorch.serving.limits import RequestError, Traffic
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PROCESS_ID = secrets.token_hex(4)
 _NUMBERS = count(1)
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class Exchange:
@@ -25,12 +27,15 @@ class Exchange:
         self.has_ended = False
         self.declared_bytes = 0
         self.encoding = b"identity"
+        self.content_type = ""
         self.request_id = ""
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _SANE_ID.fullmatch(value):
                 self.request_id = value.decode()
             elif name == b"content-length" and value.isdigit():
                 self.declared_bytes = int(value[:18])
+            elif name == b"content-type":
+                self.content_type = value.decode("latin-1")
             elif name == b"content-encoding":
                 self.encoding = value.lower()
         self.request_id = self.request_id or f"{_PROCESS_ID}-{next(_NUMBERS)}"
@@ -54,9 +59,20 @@ class Exchange:
     async def refuse(self, error: RequestError, *, more_body: bool = False) -> None:
         """Sends an error as JSON; with `more_body` the connection stays open until it is closed."""
         content = json.dumps(error_body(self.scope["path"], error, self.request_id)).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(content)), **error.headers}
-        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await self.send({"type": "http.response.start", "status": error.status, "headers": encoded})
+        await self.send_json(error.status, content, error.headers, more_body=more_body)
+
+    async def send_json(
+        self,
+        status: int,
+        content: bytes,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        *,
+        more_body: bool = False,
+    ) -> None:
+        """Sends a whole answer."""
+        sent = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        sent += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": sent})
         await self.send({"type": "http.response.body", "body": content, "more_body": more_body})
 
 

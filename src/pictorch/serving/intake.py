@@ -5,7 +5,8 @@ import binascii
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pictorch.serving.limits import Limits, RequestError
 FIELD, SEVERAL = "image", "images"
 _MOST_HEAD_BYTES = 4096
 _MOST_OTHER_FIELDS = 64
+_SMALL_BODY_BYTES, _SMALL_PIXELS = 16_384, 64 * 64
 
 _SEND = "send the file as form field `image`, as the body itself with its image type, or as JSON"
 
@@ -57,6 +59,24 @@ class Reader:
         self.limits.check_number(len(files), self.input.stored_size)
         pixels = np.stack([self._pixels(data, place, several) for place, data in enumerate(files, 1)])
         return Intake(pixels, several, tuple(map(_data_url, pixels)) if with_input else ())
+
+    def read_small(self, body: bytes, content_type: str, with_input: bool) -> Intake | None:
+        """Returns the same of small images, which are decoded sooner than another thread takes them over.
+
+        Returns None of any other, before they are decoded.
+        """
+        if len(body) > _SMALL_BODY_BYTES or self.input.stored_size**2 > _SMALL_PIXELS:
+            return None
+        try:
+            return self._small.read(body, content_type, with_input)
+        except RequestError as error:
+            if error.code == "too_many_pixels":
+                return None
+            raise
+
+    @cached_property
+    def _small(self) -> "Reader":
+        return replace(self, limits=replace(self.limits, max_pixels=_SMALL_PIXELS))
 
     def _pixels(self, data: bytes, place: int, several: bool) -> NDArray[np.uint8]:
         name = f"image {place}" if several else "image"
