@@ -26,7 +26,6 @@ FREE = (
     "recipe",
     "recipe.files",
     "images",
-    "image_inputs",
     "plugins",
     "run_folder",
     "run_list",

@@ -12,12 +12,11 @@ from pictorch.cli.parser import AddVerb
 from pictorch.errors import RecipeError
 
 if TYPE_CHECKING:
-    from pictorch.image_inputs import Refusal
+    from pictorch.predictor.image_inputs import Refusal
+    from pictorch.predictor.prediction_file import PredictionFile
     from pictorch.predictor import Prediction
 
     WriteRow = Callable[[Prediction | Refusal], None]
-
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes the beginning of a formula for
 
 
 def add(verb: AddVerb) -> None:
@@ -25,27 +24,36 @@ def add(verb: AddVerb) -> None:
     predict = verb("predict", _predict, "name what is in images")
     predict.add_argument("source", metavar="RUN|BUNDLE")
     predict.add_argument(
-        "images", nargs="+", metavar="PATH", help="files, folders with all in them, patterns as 'a/**/*.jpg'"
+        "images", nargs="+", metavar="PATH", help="files, folders, patterns as 'a/**/*.jpg', lists of paths"
     )
     predict.add_argument("--top", type=int, default=5, metavar="K", help="classes to show (default 5)")
     rows = predict.add_mutually_exclusive_group()
     rows.add_argument("--jsonl", action="store_true", help="print a JSON object in a line for each image")
     rows.add_argument("--csv", action="store_true", help="print a row of comma-separated values for each")
+    predict.add_argument("--shard", metavar="I/N", help="answer every N-th image, beginning with the I-th")
+    predict.add_argument(
+        "--out", metavar="FILE", help="write .csv, .jsonl or .parquet; what was stopped goes on when repeated"
+    )
     add_views(predict)
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from pictorch.image_inputs import Refusal
-    from pictorch.predictor import load, predict
+    from pictorch.predictor.image_inputs import Refusal
+    from pictorch.predictor import Predictions, load, predict
 
-    options = {"top": args.top, "views": args.views, "views_below": args.views_below}
-    if args.json:
-        if args.jsonl or args.csv:
-            raise RecipeError("--json is one object for all images; give it alone, or only --jsonl or --csv")
-        predictions = predict(args.source, args.images, **options)
-        print_json(predictions.to_json())
-        refused = len(predictions.refused)
-        return _tell_refused(args, refused, refused + len(predictions))
+    options = {"top": args.top, "views": args.views, "views_below": args.views_below, "shard": args.shard}
+    if args.out and (args.jsonl or args.csv):
+        raise RecipeError(f"the name {args.out} says how its rows are written; leave out --jsonl and --csv")
+    if args.json and (args.jsonl or args.csv):
+        raise RecipeError("--json is one object for all images; give it alone, or only --jsonl or --csv")
+    if args.json or args.out:
+        progress = _tell if args.out and not args.quiet else _keep_quiet
+        result = predict(args.source, args.images, **options, out=args.out, progress=progress)
+        if args.json:
+            print_json(result.to_json())
+        if isinstance(result, Predictions):
+            return _tell_refused(args, len(result.refused), len(result.refused) + len(result))
+        return _tell_written(args, result)
     predictor = load(args.source)
     write = _jsonl if args.jsonl else _csv(args.top, predictor.bundle.class_names) if args.csv else _text
     refused = images = 0
@@ -56,6 +64,20 @@ def _predict(args: argparse.Namespace) -> None:
     return _tell_refused(args, refused, images)
 
 
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _keep_quiet(line: str) -> None:
+    """Takes a line that nobody wants to read."""
+
+
+def _tell_written(args: argparse.Namespace, result: "PredictionFile") -> None:
+    """A row without an answer is no failure here: it stands in the file, for whoever reads that."""
+    if not args.json:
+        print(f"{result.path}: {result.rows:,} rows, {result.refused:,} of them without an answer")
+
+
 def _tell_refused(args: argparse.Namespace, refused: int, images: int) -> None:
     if refused:
         args.exit_code = 3
@@ -63,7 +85,7 @@ def _tell_refused(args: argparse.Namespace, refused: int, images: int) -> None:
 
 
 def _text(answer: "Prediction | Refusal") -> None:
-    from pictorch.image_inputs import Refusal
+    from pictorch.predictor.image_inputs import Refusal
     from pictorch.images import shown
 
     if isinstance(answer, Refusal):
@@ -82,18 +104,14 @@ def _csv(top: int, class_names: Sequence[str]) -> "WriteRow":
 
     A relative path that a spreadsheet would take for a formula is written with ./ before it.
     """
-    from pictorch.image_inputs import Refusal
+    from pictorch.predictor.prediction_file import cells, head, plain_name
 
-    numbers = range(1, min(top, len(class_names)) + 1)
+    columns = min(top, len(class_names))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    pairs = [name for n in numbers for name in (f"class_{n}", f"probability_{n}")]
-    writer.writerow(["source", *pairs, "error"])
+    writer.writerow(head(columns))
 
     def write(answer: "Prediction | Refusal") -> None:
-        source = f"./{answer.source}" if answer.source.startswith(_FORMULAS) else answer.source
-        if isinstance(answer, Refusal):
-            writer.writerow([source, *[""] * len(pairs), answer.error])
-        else:
-            writer.writerow([source, *(value for pair in answer.classes for value in pair), ""])
+        record = answer.to_json()
+        writer.writerow(cells({**record, "source": plain_name(record["source"])}, columns))
 
     return write

@@ -1,8 +1,9 @@
-"""What a predictor is given as images: files, folders, patterns, bytes, file objects, PIL images, arrays.
+"""What a predictor takes as images: files, folders, patterns, lists, bytes, file objects, PIL images, arrays.
 
-A file of a folder is found when its turn comes, so that there may be any number of them.
+A file of a folder or a list is found when its turn comes, so that there may be any number of them.
 """
 
+import csv
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,10 @@ SUFFIXES = frozenset(
     for name in ("apng", "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm",
                  "tif", "tiff", "webp")
 )  # fmt: skip
+LISTS = (".txt", ".lst", ".list", ".csv", ".tsv")
 LARGEST_FILE_BYTES = 2**30
+_PATH_COLUMNS = ("path", "source", "image", "file", "filename")
+_LOOKED_AT_BYTES = 4096
 _TAKEN = (
     "give a path, bytes, a file object, a PIL image or a uint8 array (height, width, 3), (height, width, 4) "
     "or (height, width)"
@@ -122,18 +126,21 @@ def _in_words(image: Any) -> str:
 
 
 def found_files(place: str | os.PathLike[str]) -> Iterator[str | Refusal] | None:
-    """Returns the files behind a folder or a pattern, None where `place` can only be a file.
+    """Returns the files behind a folder, a pattern or a list, None where `place` can only be an image.
 
     A folder gives what has a suffix of SUFFIXES, its own files by name and then its sub-folders by name;
     hidden names and links to folders are left out, and one folder's names are in memory at a time. A
-    pattern (*, ?, [...], and ** for folders at any depth) gives the files that it matches, by name. One
-    that gives nothing is refused.
+    pattern (*, ?, [...], and ** for folders at any depth) gives the files that it matches, by name. A
+    text file that ends as LISTS do gives the path in each line, or in a column of its table, relative to its
+    own folder; what follows the path in a line, as a label, is left out. One that gives nothing is refused.
     """
     path = os.fspath(place)
     if os.path.isdir(path):
         return _refused_if_none(_below(path), path, "holds no image; give a folder of .png or .jpg")
     if any(mark in path for mark in "*?[") and "\0" not in path and not os.path.lexists(path):
         return _refused_if_none(_matches(path), path, "matches no file; check it (** is any folders)")
+    if path.casefold().endswith(LISTS) and _is_text(path):
+        return _refused_if_none(_listed(path), path, "names no image; write a path into each line")
     return None
 
 
@@ -183,6 +190,45 @@ def _matches(pattern: str) -> Iterator[str | Refusal]:
     for path in sorted(glob.iglob(pattern, recursive=True)):
         if not os.path.isdir(path):
             yield _regular(path)
+
+
+def _is_text(path: str) -> bool:
+    """An image is one whatever its name."""
+    try:
+        with open(path, "rb") as file:
+            return b"\0" not in file.read(_LOOKED_AT_BYTES)
+    except (OSError, ValueError):
+        return False
+
+
+def _listed(path: str) -> Iterator[str | Refusal]:
+    folder = os.path.dirname(path)
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            for entry in _entries(lines, path.casefold()):
+                found = os.path.join(folder, entry)
+                yield _regular(found) if os.path.lexists(found) else found
+    except (OSError, csv.Error) as error:
+        yield Refusal(path, f"{shown(path)} {unreadable(path, error)}", named=True)
+
+
+def _entries(lines: Iterable[str], name: str) -> Iterator[str]:
+    if not name.endswith((".csv", ".tsv")):
+        for line in filter(str.strip, lines):
+            words = line.strip().rsplit(None, 1)
+            has_suffix = [os.path.splitext(word)[1].casefold() in SUFFIXES for word in words]
+            yield words[0] if has_suffix == [True, False] else line.strip()
+        return
+    column = None
+    for row in filter(None, csv.reader(lines, delimiter="\t" if name.endswith(".tsv") else ",")):
+        if column is None:
+            heads = [head.strip().casefold() for head in row]
+            named = [heads.index(head) for head in _PATH_COLUMNS if head in heads]
+            column = named[0] if named else 0
+            if named:
+                continue
+        if column < len(row) and row[column]:
+            yield row[column]
 
 
 def _regular(path: str) -> str | Refusal:

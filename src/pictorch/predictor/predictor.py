@@ -1,9 +1,12 @@
 """The predictor: images of any size in, class probabilities out, from a bundle and without torch."""
 
+import hashlib
 import io
+import os
 import shlex
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,18 +18,24 @@ from PIL import Image
 
 from pictorch import durable, notebook
 from pictorch.bundle import Bundle, is_bundle, open_bundle
+from pictorch.bundle.bundle import MANIFEST
 from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.host import usable_cpus
-from pictorch.image_inputs import ImageInput, Refusal, given_images, is_one_image
+from pictorch.predictor.image_inputs import Given, ImageInput, Refusal, given_images, is_one_image
 from pictorch.images import decode_image, shown, side_in_header
 from pictorch.markup import Markup, element
+from pictorch.predictor.prediction_file import PredictionFile, Progress, check_name, write_predictions
 from pictorch.run_folder import RunFolder
+from pictorch.predictor.shard import Shard
 from pictorch.softmax import probabilities
 from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, view_of
 
 _BATCH_SIZE = 32
+_DECODED_TOGETHER = 8  # images that a thread decodes at a time
 _MOST_SHOWN = 24
 _PICTURE_SIDE = 96
+
+Fitted = NDArray[np.uint8] | Refusal
 
 
 @dataclass(frozen=True)
@@ -105,15 +114,7 @@ class Predictor:
         shown as, with `views_below` only where the image alone gives no class that probability. Raises
         DataError for any other image that is none, RecipeError for the views and a `top` below 1.
         """
-        predictions = Predictions()
-        for answer in self.stream(images, top, views, views_below):
-            if isinstance(answer, Prediction):
-                predictions.append(answer)
-            elif answer.named:
-                raise DataError(answer.error)
-            else:
-                predictions.refused.append(answer)
-        return predictions
+        return _collected(self.stream(images, top, views, views_below))
 
     def stream(
         self,
@@ -121,29 +122,83 @@ class Predictor:
         top: int = 5,
         views: str = NO_VIEWS,
         views_below: float | None = None,
+        shard: str | None = None,
     ) -> Iterator[Prediction | Refusal]:
         """Yields the same, image after image in their order, and a Refusal in place of any that is none.
 
-        Images are taken from `images` when their turn comes, so there may be any number of them.
+        Images are taken from `images` when their turn comes, two batches of 32 ahead at most, so there may be
+        any number of them. `shard` as '3/16' answers every sixteenth, beginning with the third.
         """
+        choice = self._checked(images, top, ViewChoice(views, views_below))
+        yield from self.answers(Shard.parse(shard).of(given_images(images)), top, choice)
+
+    def answers(
+        self, images: Iterable[Given], top: int, choice: ViewChoice
+    ) -> Iterator[Prediction | Refusal]:
+        """Yields the answer to each image; while one batch is answered, the next is decoded."""
+        waiting, decoded = iter(images), deque[tuple[list[Given], list[Future[list[Fitted]]]]]()
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            while chunk := list(islice(waiting, _BATCH_SIZE)):
+                starts = range(0, len(chunk), _DECODED_TOGETHER)
+                parts = (chunk[start : start + _DECODED_TOGETHER] for start in starts)
+                decoded.append((chunk, [pool.submit(self._fitted, part) for part in parts]))
+                if len(decoded) == 2:
+                    yield from self._answered(*decoded.popleft(), top, choice)
+            if decoded:
+                yield from self._answered(*decoded.popleft(), top, choice)
+
+    def _checked(self, images: Iterable[ImageInput], top: int, choice: ViewChoice) -> ViewChoice:
         if is_one_image(images):
             raise DataError("predictor takes a list of images; put the one into a list: [image]")
         if top < 1:
             raise RecipeError(f"--top {top} shows nothing; ask for at least 1 class")
-        choice = ViewChoice(views, views_below)
         self.check_views(choice)
-        waiting, spec = given_images(images), self.bundle.input
-        with ThreadPoolExecutor(usable_cpus()) as pool:
-            while chunk := list(islice(waiting, _BATCH_SIZE)):
-                # One image alone needs no thread of its own.
-                fitted = list((pool.map if len(chunk) > 1 else map)(lambda each: each.fitted(spec), chunk))
-                pixels = [each for each in fitted if not isinstance(each, Refusal)]
-                rows = iter(self._answers(np.stack(pixels), choice) if pixels else ())
-                for one, each in zip(chunk, fitted, strict=True):
-                    if isinstance(each, Refusal):
-                        yield each
-                    else:
-                        yield self._prediction(one.name, next(rows), top)
+        return choice
+
+    def _fitted(self, images: Sequence[Given]) -> list[Fitted]:
+        return [image.fitted(self.bundle.input) for image in images]
+
+    def _answered(
+        self, images: Sequence[Given], parts: Sequence[Future[list[Fitted]]], top: int, choice: ViewChoice
+    ) -> Iterator[Prediction | Refusal]:
+        fitted = [each for part in parts for each in part.result()]
+        pixels = [each for each in fitted if not isinstance(each, Refusal)]
+        rows = iter(self._answers(np.stack(pixels), choice) if pixels else ())
+        for one, each in zip(images, fitted, strict=True):
+            yield each if isinstance(each, Refusal) else self._prediction(one.name, next(rows), top)
+
+    def write(
+        self,
+        out: Path,
+        images: Iterable[ImageInput],
+        top: int,
+        choice: ViewChoice,
+        shard: Shard,
+        progress: Progress,
+    ) -> PredictionFile:
+        """Writes the answers to a shard of the images into a file, see prediction_file."""
+        self._checked(images, top, choice)
+        bundle, paths = self.bundle, list(images)
+        if not all(isinstance(path, str | os.PathLike) for path in paths):
+            raise RecipeError(
+                "predict(out=...) takes paths, which a stopped call finds again; save the images"
+            )
+        facts = {
+            "bundle_sha256": hashlib.sha256(bundle.files[MANIFEST]).hexdigest(),
+            "images": [os.fspath(path) for path in paths if isinstance(path, str | os.PathLike)],
+            "top": top,
+            "views": choice.name,
+            "views_below": choice.below,
+        }
+        return write_predictions(
+            out,
+            facts,
+            shard.of(given_images(paths)),
+            lambda given: self.answers(given, top, choice),
+            shard=shard,
+            columns=min(top, len(bundle.class_names)),
+            progress=progress,
+        )
 
     def probabilities(
         self, images: NDArray[np.uint8], batch_size: int = 64, view: View = IMAGE
@@ -230,14 +285,38 @@ def predict(
     top: int = 5,
     views: str = NO_VIEWS,
     views_below: float | None = None,
-) -> Predictions:
-    """Returns a prediction for each image from a bundle, or from a run's bundle.
+    shard: str | None = None,
+    out: str | Path | None = None,
+    progress: Progress = lambda line: None,
+) -> Predictions | PredictionFile:
+    """Returns a prediction for each image from a bundle, or from a run's bundle; with `out` writes them.
 
-    Images, `views` (none, flip or flip_shift) and `views_below` are those of Predictor. Raises
-    CheckpointError for the bundle, DataError for an image, RecipeError for the views and where `top` is
-    below 1.
+    Images, `views` (none, flip or flip_shift) and `views_below` are those of Predictor. `shard` as '3/16'
+    answers every sixteenth image, beginning with the third. `out` is a file ending in .csv, .jsonl or
+    .parquet, for which `images` are paths; a call that was stopped goes on when it is made again, and a
+    finished file stays as it is. `progress` gets lines for people. Raises CheckpointError for the bundle,
+    DataError for an image, for an empty shard and for other images than a file was begun with, RecipeError
+    for the views, a `top` below 1, a wrong shard and a file that holds something else, RunInUseError,
+    ResourceError, MissingPartError.
     """
-    return load(source)(images, top, views, views_below)
+    share, choice = Shard.parse(shard), ViewChoice(views, views_below)
+    if out is None:
+        return _collected(load(source).stream(images, top, views, views_below, shard))
+    check_name(Path(out))
+    return load(source).write(Path(out), images, top, choice, share, progress)
+
+
+def _collected(answers: Iterable[Prediction | Refusal]) -> Predictions:
+    """Raises DataError for an image that was itself given and is none."""
+    predictions = Predictions()
+    for answer in answers:
+        if isinstance(answer, Prediction):
+            predictions.append(answer)
+        elif answer.named:
+            raise DataError(answer.error)
+        else:
+            predictions.refused.append(answer)
+    return predictions
 
 
 def _bundle_path(source: Path) -> Path:

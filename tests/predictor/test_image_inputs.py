@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from messages.faults import ordinary_rights
-from pictorch import image_inputs
+from pictorch.predictor import image_inputs
 from pictorch.errors import DataError
-from pictorch.image_inputs import Refusal, found_files, read_image_file
+from pictorch.predictor.image_inputs import Refusal, found_files, read_image_file
 
 
 def touched(*names: str) -> None:
@@ -103,3 +103,29 @@ def test_a_file_that_is_too_large_is_not_held_in_memory(monkeypatch: pytest.Monk
     monkeypatch.setattr(image_inputs, "LARGEST_FILE_BYTES", 5)
     with pytest.raises(DataError, match="more than 5 bytes"):
         read_image_file("big.png")
+
+
+def test_a_list_gives_the_path_of_each_line_relative_to_its_folder() -> None:
+    touched("p/a.png", "p/my b.png", "p/c d.png", "p/e")
+    Path("p/list.txt").write_text("a.png\n\nmy b.png\r\n c d.png \na.png 3\nmy b.png\tcat\ne\nnone.png\n")
+    names = ("a.png", "my b.png", "c d.png", "a.png", "my b.png", "e", "none.png")
+    assert sources("p/list.txt") == [f"p/{name}" for name in names]
+
+
+def test_a_table_gives_the_paths_of_its_column() -> None:
+    touched("p/a.png", "p/b,b.png")
+    Path("p/named.csv").write_text('label,Path\ncat,a.png\ndog,"b,b.png"\n')
+    assert sources("p/named.csv") == ["p/a.png", "p/b,b.png"]
+    Path("p/bare.tsv").write_bytes("\ufeffa.png\tcat\nb,b.png\tdog\n".encode())
+    assert sources("p/bare.tsv") == ["p/a.png", "p/b,b.png"]
+
+
+def test_an_image_is_one_whatever_its_name_and_an_empty_list_says_so() -> None:
+    Path("picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    assert found_files("picture.txt") is None
+    Path("empty.txt").write_text("\n")
+    found = found_files("empty.txt")
+    assert found is not None
+    (refusal,) = found
+    assert isinstance(refusal, Refusal)
+    assert "names no image" in refusal.error
