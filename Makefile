@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check soak wheel web-runtime notebook clean
+.PHONY: demo test check soak wheel web-runtime mobile-tools notebook clean
 
 demo: $(READY)  ## trains, evaluates, exports and predicts handwritten digits
 	$(BIN)/pictorch demo
@@ -40,6 +40,9 @@ web-runtime: $(READY)  ## fetches ONNX Runtime for browsers, by version and hash
 	cp node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(RUNTIME)/ort.wasm
 	cp $(VENV)/lib/python3*/site-packages/onnxruntime/LICENSE $(RUNTIME)/LICENSE.txt
 	cp $(VENV)/lib/python3*/site-packages/onnxruntime/ThirdPartyNotices.txt $(RUNTIME)
+
+mobile-tools: $(READY)  ## installs ExecuTorch, for `export --to mobile`
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[mobile]'
 
 notebook: $(READY)  ## executes the example notebook anew
 	$(BIN)/python examples/execute.py examples/first_steps.ipynb
