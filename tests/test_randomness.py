@@ -52,6 +52,7 @@ def test_purposes_keep_their_numbers() -> None:
         "MIXING": 14,
         "WHITENING": 15,
         "BLOCKS": 16,
+        "MADE_IMAGES": 17,
     }
 
 
