@@ -1,8 +1,9 @@
 """The browser form of a bundle, in Chromium: its size, the time to a first prediction, and its answers.
 
-Each visit is that of a new browser that has nothing kept, over loopback; an image is chosen as soon as the page
-takes one, and the time ends when the answer stands on the screen. The second visit is offline, from what the
-first one kept. Then the page's model answers the images that the bundle's forms are compared on:
+Each visit is that of a new browser that has nothing kept, over loopback; an image is chosen as soon as the
+page takes one, and the time ends when the answer stands on the screen. The second visit is offline, from what
+the first one kept. Then the page's model answers the images that the bundle's forms are compared on, and the
+probabilities of its five likeliest classes are set beside the bundle's:
 
     python benchmarks/web_form.py BUNDLE [--data SOURCE] [--visits 10] [--note TEXT] [--out record.json]
 
@@ -13,6 +14,7 @@ import argparse
 import gzip
 import io
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -82,7 +84,7 @@ def main() -> None:
     }
     record = record_of(
         "the browser form: size, time to a first prediction, answers",
-        f"python benchmarks/web_form.py {args.bundle.name} --visits {args.visits}",
+        shlex.join(["python", "benchmarks/web_form.py", args.bundle.name, *sys.argv[2:]]).split(" --out")[0],
         {**environment(), "chromium": chromium},
         n=args.visits, load_before=load, note=args.note, goals=GOALS, summary=summary, values=values,
     )  # fmt: skip

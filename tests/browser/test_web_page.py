@@ -30,7 +30,7 @@ def digits(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     """The page of a network that was trained on handwritten digits, and its predictor."""
     needs_runtime()
     place = tmp_path_factory.mktemp("digits")
-    changes = ["train.epochs=6", "train.threads=1", "model.name=simple_net"]
+    changes = ["train.epochs=3", "train.threads=1", "model.name=simple_net"]
     run = pictorch.train("digits", set=changes, out=place / "run").run
     bundle = Path(pictorch.export(run, out=place / "bundle").path)
     with static_site(web_form(place, bundle)) as address:

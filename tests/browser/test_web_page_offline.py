@@ -1,7 +1,9 @@
 """The page that runs the model in the browser, once it is kept: without its server, and as an app."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,14 @@ def kept(open_page: Any, address: str, **options: Any) -> Any:
     page = open_page(address, **options)
     page.locator("#kept").get_by_text("This device has kept it all").wait_for()
     return page
+
+
+def replace(folder: Path, newer: Path) -> None:
+    """Puts a newer export in the place of one, whose files a file server tells apart by the second."""
+    shutil.rmtree(folder)
+    shutil.copytree(newer, folder)
+    for path in folder.rglob("*"):
+        os.utime(path, (time.time() + 10, time.time() + 10))
 
 
 def test_it_answers_with_its_server_gone(open_page: Any, browser: Any, tmp_path: Path) -> None:
@@ -60,8 +70,7 @@ def test_a_new_export_takes_the_place_of_the_old_one(open_page: Any, browser: An
     with static_site(folder) as address:
         page = kept(open_page, address)
         before = page.evaluate(CACHES)
-        shutil.rmtree(folder)
-        shutil.copytree(newer, folder)
+        replace(folder, newer)
         page.reload()
         page.get_by_role("heading", name="new", exact=True).wait_for()
         choose(page, "red")
@@ -82,8 +91,7 @@ def test_whoever_has_images_on_the_page_is_asked_to_reload_it(
         page.reload()
         page.locator("#model").wait_for()
         choose(page, "red")
-        shutil.rmtree(folder)
-        shutil.copytree(newer, folder)
+        replace(folder, newer)
         page.evaluate(UPDATE)
         page.get_by_role("alert").get_by_text("A newer version of this page has come.").wait_for()
         assert page.title() == "old · pictorch"
@@ -98,6 +106,7 @@ def test_an_export_that_arrived_in_part_changes_nothing(open_page: Any, browser:
         page = kept(open_page, address, foreseen="ntegrity")
         before = page.evaluate(CACHES)
         shutil.copy(newer / "service-worker.js", folder)
+        os.utime(folder / "service-worker.js", (time.time() + 10, time.time() + 10))
         page.evaluate(UPDATE)
         page.reload()
         page.locator("#model").wait_for()

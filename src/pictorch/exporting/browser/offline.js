@@ -20,13 +20,15 @@ export async function keepOffline(loaded, isIdle) {
       }
     });
   }
+  let registration;
   try {
     await loaded;
-    await serviceWorker.register(new URL("../service-worker.js", import.meta.url));
+    registration = await serviceWorker.register(new URL("../service-worker.js", import.meta.url));
     await serviceWorker.ready;
   } catch {
     return; // the page works all the same, while it is connected
   }
   byId("kept").textContent = "This device has kept it all: the page opens without a network too, and your browser " +
     "may install it as an app.";
+  registration.update().catch(() => {}); // browsers ask in their own time, and offline nobody answers
 }
