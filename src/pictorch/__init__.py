@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pictorch.diagnosis import doctor as doctor
     from pictorch.evaluation.evaluate import evaluate as evaluate
     from pictorch.exporting.export import export as export
+    from pictorch.exporting.imported import import_model as import_model
     from pictorch.exporting.network_list import models as models
     from pictorch.predictor import load as load
     from pictorch.predictor import predict as predict
@@ -43,6 +44,7 @@ _HOMES = {
     "doctor": "pictorch.diagnosis",
     "evaluate": "pictorch.evaluation.evaluate",
     "export": "pictorch.exporting.export",
+    "import_model": "pictorch.exporting.imported",
     "load": "pictorch.predictor",
     "load_recipe": "pictorch.recipe.files",
     "models": "pictorch.exporting.network_list",

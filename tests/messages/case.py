@@ -106,7 +106,8 @@ def as_call(words: list[str]) -> Callable[[], object]:
     """Returns the function in pictorch that a command stands for, with the command's arguments."""
     from pictorch.training.console import Console
 
-    twin = getattr(pictorch, words[0] if words[0] in pictorch.__all__ else "_".join(words[:2]))
+    name = "import_model" if words[0] == "import" else words[0]
+    twin = getattr(pictorch, name if name in pictorch.__all__ else "_".join(words[:2]))
     parameters = inspect.signature(twin).parameters
     given = {**vars(build_parser(*cli.ROOMS).parse_args(words)), "console": Console("quiet")}
     return partial(twin, **{name: value for name, value in given.items() if name in parameters})

@@ -105,7 +105,7 @@ _WORK = {
     "look at the images": ("data show", "data check"),
     "train": ("demo", "recipes", "models", "train", "convert", "runs"),
     "judge": ("evaluate", "report"),
-    "ship": ("export", "verify", "predict", "serve"),
+    "ship": ("export", "import", "verify", "predict", "serve"),
     "this machine": ("doctor", "profile", "bench zoo", "bench ladder", "bench speedrun", "bench serving"),
 }
 

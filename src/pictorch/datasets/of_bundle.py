@@ -1,6 +1,10 @@
 """The images that a bundle is judged on or remade from: divided and fitted as its training had them."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from pictorch.bundle import Bundle
 from pictorch.datasets.arrays import SourceRef, source_name
@@ -19,8 +23,8 @@ def splits_of_bundle(bundle: Bundle, data: SourceRef, progress: Callable[[str], 
     own = {"image_size": bundle.input.image_size, "fit": bundle.input.fit, "root": None}
     section = DataSection.model_validate({**bundle.recipe["data"], **own})
     splits = load_splits(section, progress, data)
-    if splits.class_names != bundle.class_names:
-        found, known = set(splits.class_names), set(bundle.class_names)
+    found, known = set(splits.class_names), set(bundle.class_names)
+    if found != known:
         raise DataError(
             f"{name} has other classes than {bundle.path} (lacks: {listed(sorted(known - found)) or 'none'}; "
             f"adds: {listed(sorted(found - known)) or 'none'}); rename its classes"
@@ -30,4 +34,14 @@ def splits_of_bundle(bundle: Bundle, data: SourceRef, progress: Callable[[str], 
             f"{name} holds images of {splits.input.stored_size} pixels, but {bundle.path} takes "
             f"{bundle.input.stored_size}; give the images in their full size"
         )
-    return splits
+    return splits if splits.class_names == bundle.class_names else _numbered_as(bundle.class_names, splits)
+
+
+def _numbered_as(class_names: tuple[str, ...], splits: Splits) -> Splits:
+    """Returns the splits with labels in the order of a model's outputs, which an imported one chose."""
+    place = {name: number for number, name in enumerate(class_names)}
+    numbers = np.array([place[name] for name in splits.class_names])
+    sets: dict[str, Any] = {
+        name: replace(split, labels=numbers[split.labels]) for name, split in splits.named().items()
+    }
+    return replace(splits, class_names=class_names, **sets)

@@ -11,11 +11,17 @@ from typing import Any
 import yaml
 
 from pictorch.bundle import BundleFacts
+from pictorch.exporting import imported_card
 from pictorch.images import shown
 from pictorch.metrics.interval import wilson_interval
 from pictorch.recipe import SECTIONS, default_of
 from pictorch.run_folder import ClassScore
 from pictorch.views import NO_VIEWS, VIEWS
+
+LICENCE = (
+    "not stated: pictorch's own licence does not cover these weights; the person who trained them and "
+    "the terms of the training images decide"
+)
 
 _MOST_CLASSES = 100
 _WORST_CLASSES = 20
@@ -45,29 +51,38 @@ class RunFacts:
 
 def model_card(facts: BundleFacts, run: RunFacts, *, golden_images: int, parity_images: int) -> str:
     """Returns the text of MODEL_CARD.md."""
-    recipe = facts.recipe
+    recipe, imported = facts.recipe, imported_card.imported_facts(facts)
     source = _sources(recipe["data"])
+    images = ", ".join(f"{count:,} {name}" for name, count in _named_counts(run.counts))
     sections = [
         _front_matter(facts, run),
         f"# {recipe['name']}: an image classifier",
-        f"Network `{recipe['model']['name']}`, trained by pictorch on {source}; "
+        imported_card.introduction(imported, len(facts.class_names))
+        if imported
+        else f"Network `{recipe['model']['name']}`, trained by pictorch on {source}; "
         f"checkpoint `{facts.checkpoint}`. It names one of {len(facts.class_names)} classes for an image "
         "and gives each class a probability.",
         "## Intended use\n\n" + _intended_use(facts),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in _limits(facts, run)),
-        "## Scores\n\n" + _scores(facts.metrics),
+        *([f"## 8-bit integers\n\n{_int8(facts.quantization, facts)}"] if facts.quantization else []),
+        "## Scores\n\n" + _scores(facts),
         "## Scores of each class\n\n" + _class_table(facts, run),
         "## Classes\n\n" + _classes(facts.class_names),
         "## Input\n\n" + _input(facts),
         "## Data\n\n"
-        f"Source {source}, fingerprint `{facts.data_fingerprint}`. Images: "
-        f"{', '.join(f'{count:,} {name}' for name, count in _named_counts(run.counts))}.",
-        "## Recipe\n\n" + _recipe(recipe),
+        + (
+            imported_card.data(imported, images, facts.data_fingerprint)
+            if imported
+            else f"Source {source}, fingerprint `{facts.data_fingerprint}`. Images: {images}."
+        ),
+        f"## Preprocessing\n\n{imported_card.preprocessing(imported)}"
+        if imported
+        else "## Recipe\n\n" + _recipe(recipe),
         "## Checks\n\n"
-        f"model.onnx (operator set {facts.opset}) was compared with PyTorch on {parity_images:,} images "
-        "of the run before it was written: probabilities within 1e-4 and equal top classes. golden.npz "
-        f"holds {golden_images} images of the run as the model sees them, with the answers to them; they "
-        "are answered again whenever the bundle is opened. Whoever gets the bundle can look at them.",
+        f"model.onnx (operator set {facts.opset}) was compared with {_compared(facts, parity_images)}. "
+        f"golden.npz holds {golden_images} {imported_card.golden_origin(facts)} as the model sees "
+        "them, with the answers to them; they are answered again whenever the bundle is opened. "
+        "Whoever gets the bundle can look at them.",
         "## Use\n\n" + _USE,
         f"## Licence\n\n{facts.licence}",
     ]
@@ -87,6 +102,42 @@ import pictorch
 predictor = pictorch.load("BUNDLE")
 print(predictor(["photo.jpg"])[0].name)
 ```"""
+
+
+def _compared(facts: BundleFacts, images: int) -> str:
+    imported = imported_card.imported_facts(facts)
+    if facts.quantization is None and imported:
+        return imported_card.comparison(imported, images)
+    if facts.quantization is None:
+        return (
+            f"PyTorch on {images:,} images of the run before it was written: probabilities within 1e-4 and "
+            "equal top classes"
+        )
+    return (
+        f"the float bundle on {images:,} images before it was written: "
+        f"{facts.quantization['equal_top1']:.2%} of the top classes are equal"
+    )
+
+
+def _int8(quantization: Mapping[str, Any], facts: BundleFacts) -> str:
+    """Returns what the integers are, and what they cost on validation images."""
+    before, after = quantization["float"], facts.metrics["val"]
+    rows = [
+        f"| {name} | {scores['accuracy']:.2%} | {scores['accuracy_interval'][0]:.2%} to "
+        f"{scores['accuracy_interval'][1]:.2%} |"
+        for name, scores in (("float32, before", before), ("int8, this bundle", after))
+    ]
+    table = ["| weights | accuracy | 95 % interval |", "|---|---|---|", *rows]
+    return (
+        f"This is an int8 bundle. Weights: {quantization['weights']}; activations: "
+        f"{quantization['activations']}, ranges by {quantization['calibration']} over "
+        f"{quantization['calibration_images']:,} training images. Normalisation, enlargement, logits and "
+        f"softmax are float. The same {before['n']:,} validation images before and after:\n\n"
+        + "\n".join(table)
+        + "\n\n"
+        f"Answers to the golden samples may lie {facts.golden_tolerance:g} from the stored ones, since a "
+        "last bit of the float part can move an integer by one."
+    )
 
 
 def _front_matter(facts: BundleFacts, run: RunFacts) -> str:
@@ -109,7 +160,12 @@ def _front_matter(facts: BundleFacts, run: RunFacts) -> str:
         "license": "unknown",
         "library_name": "pictorch",
         "pipeline_tag": "image-classification",
-        "tags": ["onnx", "pictorch", facts.recipe["model"]["name"]],
+        "tags": [
+            "onnx",
+            "pictorch",
+            facts.recipe["model"]["name"],
+            *(["int8"] if facts.quantization else []),
+        ],
         **({"datasets": [_HUB_NAMES[run.source]]} if run.source in _HUB_NAMES else {}),
         "metrics": ["accuracy"],
         **({"model-index": [{"name": name, "results": results}]} if results else {}),
@@ -152,17 +208,18 @@ def _sources(data: dict[str, Any]) -> str:
     return f"`{data['source'] or data['train']}`" + (f", tested on `{test}`" if test else "")
 
 
-def _scores(metrics: dict[str, Any]) -> str:
-    rows = []
+def _scores(facts: BundleFacts) -> str:
+    rows, metrics = [], facts.metrics
     for key, words in _SPLITS.items():
         if key in metrics:
             scores = metrics[key]
             low, high = scores["accuracy_interval"]
             rows.append(f"| {words} | {scores['n']:,} | {scores['accuracy']:.2%} | {low:.2%} to {high:.2%} |")
+    is_foreign = imported_card.imported_facts(facts) is not None
     if not rows:
-        return "This checkpoint was not evaluated before it was exported."
+        return f"This checkpoint was not evaluated before it was {'imported' if is_foreign else 'exported'}."
     table = ["| images | n | accuracy | 95 % interval |", "|---|---|---|---|", *rows]
-    return "\n".join(table) + "\n\n" + _caution(metrics)
+    return "\n".join(table) + "\n\n" + (imported_card.CAUTION if is_foreign else _caution(metrics))
 
 
 def _caution(metrics: dict[str, Any]) -> str:
@@ -178,6 +235,8 @@ def _caution(metrics: dict[str, Any]) -> str:
 def _class_table(facts: BundleFacts, run: RunFacts) -> str:
     """Returns a row for each class, of very many the weakest; the interval is that of the recall."""
     if not run.per_class:
+        if imported_card.imported_facts(facts):
+            return "These weights have none: `pictorch evaluate BUNDLE --data FOLDER --out DIR` makes them."
         return "These weights have none: `pictorch evaluate RUN` makes them, before the export."
     chosen, of = list(run.per_class), f"On {_SPLITS[run.scored]} images"
     if len(chosen) > _MOST_CLASSES:

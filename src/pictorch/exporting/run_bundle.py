@@ -11,7 +11,7 @@ from pictorch.datasets import SourceRef, Splits, load_splits
 from pictorch.datasets.arrays import ARRAYS
 from pictorch.datasets.sources import SOURCES
 from pictorch.exporting.golden import golden_images
-from pictorch.exporting.model_card import RunFacts, model_card
+from pictorch.exporting.model_card import LICENCE, RunFacts, model_card
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.exporting.parity import check_parity
 from pictorch.metrics.interval import wilson_interval
@@ -22,11 +22,6 @@ from pictorch.run_folder import ClassScore, RunFolder
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.start import check_same_data
 from pictorch.views import NO_VIEWS, ViewChoice
-
-LICENCE = (
-    "not stated: pictorch's own licence does not cover these weights; the person who trained them and "
-    "the terms of the training images decide"
-)
 
 _SCORES = ("n", "accuracy", "accuracy_interval", "loss", "top5")
 
