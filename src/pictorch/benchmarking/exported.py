@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from pictorch.benchmarking.serving import environment
 from pictorch.bundle import Bundle
 from pictorch.bundle.bundle import MODEL
 from pictorch.bundle.onnx_model import cpu_session
+from pictorch.datasets import SourceRef
+from pictorch.datasets.arrays import source_name
+from pictorch.datasets.of_bundle import splits_of_bundle
 from pictorch.errors import GateError, MissingPartError, RecipeError
 from pictorch.exporting.forms import ExportedForm, FormSource, make_form
 from pictorch.exporting.speed import call_seconds
@@ -31,9 +34,6 @@ from pictorch.predictor import load
 from pictorch.result_folder import empty_folder
 from pictorch.softmax import probabilities
 from pictorch.training.console import Console
-
-if TYPE_CHECKING:
-    from pictorch.datasets import SourceRef
 
 Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Opener = Callable[[int], Answer]  # of a number of threads
@@ -64,7 +64,7 @@ class ExportBench:
 def bench_export(
     bundle: str | Path,
     *,
-    data: "SourceRef | None" = None,
+    data: SourceRef | None = None,
     out: str | Path | None = None,
     console: Console | None = None,
 ) -> ExportBench:
@@ -78,18 +78,14 @@ def bench_export(
     console = console or Console()
     opened, before = load(bundle).bundle, load_now()
     folder = empty_folder(out, Path("runs"), "export")
-    splits = None
-    if data is not None:
-        from pictorch.datasets.of_bundle import splits_of_bundle
-
-        splits = splits_of_bundle(opened, data, console.line)
+    splits = None if data is None else splits_of_bundle(opened, data, console.line)
     source = FormSource(opened, console.line, splits)
     rows, openers = _made(source, folder)
     rows = _measured(source, rows, openers)
     remarks = tuple(_remarks(opened, rows, data, before))
     said = advice(rows)
     words = ["pictorch", "bench", "export", opened.path.name]
-    words += [] if data is None else ["--data", Path(str(data)).name]
+    words += [] if data is None else ["--data", Path(source_name(data)).name]
     record = record_of(
         f"the forms of {opened.recipe['name']}",
         shlex.join(words),
@@ -109,9 +105,9 @@ def bench_export(
 
 def _made(source: FormSource, folder: Path) -> tuple[list[FormRow], dict[str, Opener]]:
     """Returns a row for each form, and how those are opened that answer in this process."""
-    graph = source.bundle.files[MODEL]
-    rows, openers = [FormRow("float bundle", len(graph))], {"float bundle": _opener(source.bundle)}
-    graphs, reasons = {"float": graph}, dict[str, str]()
+    kind = "int8" if source.bundle.facts.quantization else "float"
+    graphs = {kind: source.bundle.files[MODEL]}
+    rows, openers = [FormRow(f"{kind} bundle", len(graphs[kind]))], {f"{kind} bundle": _opener(source.bundle)}
     for form in ("int8", *_WRITTEN):
         source.progress(f"form: {form}")
         made = _attempt(form, source, folder / form)
@@ -125,7 +121,6 @@ def _made(source: FormSource, folder: Path) -> tuple[list[FormRow], dict[str, Op
             if form == "onnx":
                 openers[form] = _plain_opener(made)
         else:
-            reasons[form] = made
             rows.append(FormRow(form, reason=made))
     for kind, each in graphs.items():
         name = f"OpenVINO, {kind} graph"
@@ -143,7 +138,7 @@ def _attempt(form: str, source: FormSource, target: Path) -> ExportedForm | Bund
     try:
         return make_form(form, source, target)
     except (GateError, MissingPartError, RecipeError) as error:
-        return str(error)
+        return str(error).replace(str(source.bundle.path), source.bundle.path.name)
 
 
 def _opener(bundle: Bundle) -> Opener:
@@ -254,9 +249,7 @@ def _gzip_bytes(form: ExportedForm) -> int:
     return sum(len(gzip.compress((form.path / name).read_bytes())) for name in form.files)
 
 
-def _remarks(
-    bundle: Bundle, rows: Sequence[FormRow], data: "SourceRef | None", before: float
-) -> Iterator[str]:
+def _remarks(bundle: Bundle, rows: Sequence[FormRow], data: SourceRef | None, before: float) -> Iterator[str]:
     """Yields how the figures were made, and why some are missing."""
     vnni = "with" if "avx512_vnni" in instruction_sets() else "without"
     yield (
