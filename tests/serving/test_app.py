@@ -37,8 +37,9 @@ def test_one_image_is_answered_alike_however_it_is_sent(client: TestClient, gree
         client.post("/predict", content=green, headers={"Content-Type": "application/octet-stream"}),
         client.post("/predict", json={"image": text}),
         client.post("/predict", json={"image": f"data:image/png;base64,{text}"}),
+        client.post("/predict?with_input=false", content=green, headers=PNG),
     ]
-    assert [answer.status_code for answer in answers] == [200] * 5
+    assert [answer.status_code for answer in answers] == [200] * 6
     first = answers[0].json()
     assert all(answer.json() == first for answer in answers)
     assert first.keys() == {"class", "class_id", "probability", "top"}
@@ -61,8 +62,8 @@ def test_several_images_are_answered_in_their_order(client: TestClient) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_answers_are_the_predictors_to_the_bit(client: TestClient, predictor: Predictor, kind: str) -> None:
-    """Also where requests meet in one batch."""
-    pictures = [picture(seed, kind) for seed in range(12)]
+    """Also where requests meet in one batch, and where a picture is too large to be decoded at once."""
+    pictures = [picture(seed, kind) for seed in (*range(10), 70, 90)]
     with ThreadPoolExecutor(6) as clients:
         answers = list(clients.map(lambda one: client.post("/predict", content=one, headers=PNG), pictures))
     for one, answer in zip(pictures, answers, strict=True):

@@ -1,10 +1,14 @@
 """Bodies of any kind become images or one sentence, and never another error."""
 
 import base64
+import io
 import json
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pictorch.images import InputSpec
 from pictorch.serving.intake import Reader
@@ -32,6 +36,12 @@ JSON = st.recursive(
 )
 
 
+def png(side: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def outcome(body: bytes, content_type: str) -> int:
     """Returns the number of images, or the status of the one error that there may be."""
     try:
@@ -39,6 +49,22 @@ def outcome(body: bytes, content_type: str) -> int:
     except RequestError as error:
         return error.status if "; " in str(error) else 0
     return len(intake.pixels) if len(intake.pixels) == len(intake.shown) else 0
+
+
+@pytest.mark.parametrize(("side", "at_once"), [(64, True), (65, False)])
+def test_small_images_are_read_at_once(side: int, at_once: bool) -> None:
+    sent = HEAD + png(side) + b"\r\n" + FORM, TYPES[0], True
+    small, whole = READER.read_small(*sent), READER.read(*sent)
+    assert (small is not None) == at_once
+    if small is not None:
+        np.testing.assert_array_equal(small.pixels, whole.pixels)
+        assert (small.several, small.shown) == (whole.several, whole.shown)
+
+
+def test_what_takes_long_is_not_read_at_once() -> None:
+    assert READER.read_small(png(20) + bytes(16_384), "image/png", False) is None, "many bytes"
+    large_input = Reader(InputSpec(65, 65), Limits())
+    assert large_input.read_small(png(20), "image/png", False) is None, "many pixels to make"
 
 
 def test_base64_may_have_lines() -> None:

@@ -114,9 +114,11 @@ class _Joining:
         self._parts: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self._flush)
         self._parts.append(data)
+        if len(self._parts) > 1:
+            self._flush()
+        else:
+            self._loop.call_soon(self._flush)  # where nothing follows the head
 
     def close(self) -> None:
         self._flush()
