@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pictorch.benchmarking.exported import bench_export as bench_export
     from pictorch.benchmarking.ladder import bench_ladder as bench_ladder
     from pictorch.benchmarking.profiling import profile as profile
     from pictorch.benchmarking.serving import bench_serving as bench_serving
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pictorch.walkthrough import demo as demo
 
 _HOMES = {
+    "bench_export": "pictorch.benchmarking.exported",
     "bench_ladder": "pictorch.benchmarking.ladder",
     "bench_serving": "pictorch.benchmarking.serving",
     "bench_speedrun": "pictorch.benchmarking.speedrun",

@@ -18,6 +18,7 @@ from messages import (
     cases_forms,
     cases_import,
     cases_forms_onnx,
+    cases_int8,
     cases_lists,
     cases_mobile,
     cases_own,
@@ -26,6 +27,7 @@ from messages import (
     cases_runs,
     cases_serving,
     cases_weights,
+    cases_web,
     material,
 )
 from messages.case import Case, check_message, succeeds, through_cli, through_python
@@ -41,14 +43,16 @@ CASES: list[Case] = [
     *cases_cifar10.CASES,
     *cases_forms.CASES,
     *cases_import.CASES,
+    *cases_forms_onnx.CASES,
+    *cases_int8.CASES,
     *cases_lists.CASES,
     *cases_runs.CASES,
-    *cases_forms_onnx.CASES,
     *cases_bundles.CASES,
     *cases_own.CASES,
     *cases_mobile.CASES,
     *cases_results.CASES,
     *cases_weights.CASES,
+    *cases_web.CASES,
     *cases_bench.CASES,
     *cases_serving.CASES,
 ]

@@ -175,7 +175,7 @@ def _openvino_version() -> str | None:
 
 def _openvino_opener(graph: bytes) -> Opener:
     """OpenVINO would compute in bf16 by itself where the CPU can; the comparison is of equal arithmetic."""
-    import openvino  # type: ignore[import-not-found, unused-ignore]
+    import openvino  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     def opened(threads: int) -> Answer:
         core = openvino.Core()

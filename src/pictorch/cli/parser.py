@@ -106,7 +106,10 @@ _WORK = {
     "train": ("demo", "recipes", "models", "train", "convert", "runs"),
     "judge": ("evaluate", "report"),
     "ship": ("export", "import", "verify", "predict", "serve"),
-    "this machine": ("doctor", "profile", "bench zoo", "bench ladder", "bench speedrun", "bench serving"),
+    "this machine": (
+        *("doctor", "profile", "bench zoo", "bench ladder", "bench speedrun", "bench serving"),
+        "bench export",
+    ),
 }
 
 
