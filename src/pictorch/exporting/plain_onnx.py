@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.utils import Extractor
 
 from pictorch.bundle.bundle import MODEL, Bundle
@@ -33,6 +33,7 @@ _PER_PIXEL = {"Add", "Cast", "Div", "Identity", "Mul", "Sub", "Transpose"}
 # Whether the channels stand first, before and behind a transposition.
 _TURNED = {(False, (0, 3, 1, 2)): True, (True, (0, 2, 3, 1)): False}
 _TOLERANCE = 1e-5  # of the largest value
+_BATCH_SIZE = 50  # images
 
 
 @dataclass(frozen=True)
@@ -66,21 +67,24 @@ def make(source: FormSource, target: Path) -> ExportedForm:
     """
     bundle = source.bundle
     source.progress("cutting normalisation and softmax off the graph")
-    normalization, logits = _cuts(bundle)
+    model = _settled(ModelProto.FromString(bundle.files[MODEL]), bundle.input.stored_size)
+    normalization, logits = _cuts(bundle, model)
     mean, std = (np.array(values, np.float32) for values in (normalization.mean, normalization.std))
-    graph = _plain_bytes(bundle, normalization, logits)
+    graph = _plain_bytes(bundle, model, normalization, logits)
     session = cpu_session(graph)
 
     def answers(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         normalised = ((images.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
-        (found,) = session.run([OUTPUT], {INPUT: np.ascontiguousarray(normalised)})
-        return probabilities(found).astype(np.float32)
+        starts = range(0, len(images), _BATCH_SIZE)
+        batches = [np.ascontiguousarray(normalised[start : start + _BATCH_SIZE]) for start in starts]
+        found = [session.run([OUTPUT], {INPUT: batch})[0] for batch in batches]
+        return probabilities(np.concatenate(found)).astype(np.float32)
 
     agreement = check_agreement(_FORM, source, answers)
     size = bundle.input.stored_size
     facts = {
-        "input": f"{INPUT} float32 ({BATCH}, 3, {size}, {size}), {_NORMALIZATION}",
-        "output": f"{OUTPUT} float32 ({BATCH}, {len(bundle.class_names)})",
+        INPUT: f"float32 ({BATCH}, 3, {size}, {size}), {_NORMALIZATION}",
+        OUTPUT: f"float32 ({BATCH}, {len(bundle.class_names)})",
         "mean": normalization.mean,
         "std": normalization.std,
     }
@@ -89,14 +93,38 @@ def make(source: FormSource, target: Path) -> ExportedForm:
     return ExportedForm(_FORM, target, sizes, agreement, facts)
 
 
-def _cuts(bundle: Bundle) -> tuple[_Normalization, str]:
+def _settled(model: ModelProto, size: int) -> ModelProto:
+    """Returns the graph with constants for the shapes of reshapes that only keep the number of images.
+
+    Exporters compute them from the shape of `images`, which not every tool can follow.
+    """
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    reshapes = [node for node in model.graph.node if node.op_type == "Reshape"]
+    names = sorted(
+        {node.input[1] for node in reshapes if makers.get(node.input[1], "Constant") != "Constant"}
+    )
+    if not names:
+        return model
+    part = _part(model, [], [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in names])
+    session = cpu_session(part.SerializeToString())
+    two, three = (session.run(None, {INPUT_NAME: np.zeros((n, size, size, 3), np.uint8)}) for n in (2, 3))
+    for name, of_two, of_three in zip(names, two, three, strict=True):
+        rest = of_two[1:].tolist()
+        if [*of_two[:1], *of_three] == [2, 3, *rest] and -1 not in rest:
+            shape = numpy_helper.from_array(np.array([-1, *rest], np.int64), f"{name}_settled")
+            model.graph.initializer.append(shape)
+            for node in reshapes:
+                node.input[1] = shape.name if node.input[1] == name else node.input[1]
+    return _part(model, [], model.graph.output)
+
+
+def _cuts(bundle: Bundle, model: ModelProto) -> tuple[_Normalization, str]:
     """Returns where the graph is cut: the normalisation in front, and the name of the logits."""
     if bundle.facts.views != NO_VIEWS:
         raise RecipeError(
             f"--to onnx needs one image for one answer, and {bundle.path} averages the views "
             f"{bundle.facts.views}; export the run without --views, or this with `--to triton`"
         )
-    model = ModelProto.FromString(bundle.files[MODEL])
     normalization, logits = _normalization(model, bundle.input.stored_size), _logits(model.graph)
     if normalization is None:
         raise RecipeError(
@@ -111,12 +139,11 @@ def _cuts(bundle: Bundle) -> tuple[_Normalization, str]:
     return normalization, logits
 
 
-def _plain_bytes(bundle: Bundle, normalization: _Normalization, logits: str) -> bytes:
-    model, size = ModelProto.FromString(bundle.files[MODEL]), bundle.input.stored_size
-    point = normalization.point
-    before = {each.name for each in _way_in(model.graph)} - {point.name}
+def _plain_bytes(bundle: Bundle, model: ModelProto, normalization: _Normalization, logits: str) -> bytes:
+    point, size = normalization.point, bundle.input.stored_size
+    way_in = [each.name for each in _way_in(model.graph)]
     for node in model.graph.node:
-        if node.op_type == "Shape" and node.input[0] in before:
+        if node.op_type == "Shape" and node.input[0] in way_in[: way_in.index(point.name)]:
             node.input[0] = point.name
     part = _part(model, [_floats(point.name)], [_floats(logits)]).graph
     inner = INPUT if point.nchw else f"{INPUT}_nhwc"
