@@ -27,6 +27,14 @@ def one_parser() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_made_images() -> Iterator[None]:
+    """Some forty imports succeed after a remedy; what a thousand images show is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pictorch.exporting.imported.FEWEST_IMAGES", 60)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def own_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PICTORCH_DATA", raising=False)
