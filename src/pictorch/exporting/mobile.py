@@ -129,8 +129,8 @@ def _lowered(network: nn.Module, size: int) -> MobileProgram:
     method = Runtime.get().load_program(data).load_method(_METHOD)
 
     def answers(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        rows = [method.execute([image])[0].numpy() for image in torch.from_numpy(images).split(1)]
-        return np.concatenate(rows)
+        pixels = torch.from_numpy(images)
+        return np.concatenate([method.execute([image[None]])[0].numpy() for image in pixels])
 
     inside = sum(each.delegated for each in counts.values())
     outside = sum(each.non_delegated for each in counts.values())
