@@ -51,7 +51,8 @@ class Feed:
         if self.channels == 1:
             grey = images.astype(np.int64) @ _GREY.astype(np.int64)
             pixels = ((grey + _GREY_HALF) // _GREY_ONE)[..., np.newaxis]
-        values = (pixels * (self.white / 255) - np.array(self.mean)) / np.array(self.std)
+        scale, shift = self._scale_and_shift()
+        values = pixels.astype(np.float32) * scale - shift
         if self.layout == "nchw":
             values = values.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(values).reshape(-1, *self.shape).astype(_TYPES[self.element])
@@ -76,16 +77,25 @@ class Feed:
             step("Add", np.float32(_GREY_HALF))
             step("Mul", np.float32(1 / _GREY_ONE))
             step("Floor")
-        std = np.array(self.std)
         beside = (-1, 1, 1) if is_planar and self.channels == 3 else (-1,)
-        step("Mul", (self.white / (255 * std)).astype(np.float32).reshape(beside))
-        step("Sub", (np.array(self.mean) / std).astype(np.float32).reshape(beside))
+        scale, shift = self._scale_and_shift()
+        step("Mul", scale.reshape(beside))
+        step("Sub", shift.reshape(beside))
         if self.element != TensorProto.FLOAT:
             step("Cast", to=self.element)
         if self.channels == 1 or len(self.shape) == 1:
             step("Reshape", np.array([0, *self.shape], np.int64))
         nodes[-1].output[0] = fed
         return nodes, constants
+
+    def _scale_and_shift(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns what pixels are multiplied by, and what is taken from them then, one for each channel.
+
+        In float32 in both forms, lest a model of float16 is fed what rounds otherwise.
+        """
+        std = np.array(self.std)
+        scale, shift = self.white / (255 * std), np.array(self.mean) / std
+        return scale.astype(np.float32), shift.astype(np.float32)
 
 
 def feed_of(
