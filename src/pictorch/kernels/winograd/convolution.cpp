@@ -10,14 +10,17 @@
 namespace FORM {
 namespace {
 
-constexpr int64_t CACHE_FLOATS = 224 * 1024;  // that a chunk's planes may take: 0.9 MB
+constexpr int64_t CACHE_FLOATS = 224 * 1024;            // that a chunk's planes may take: 0.9 MB
+constexpr int64_t LAST_CACHE_FLOATS = 4 * 1024 * 1024;  // that the filters' planes may take: 17 MB
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t part_begin(int64_t whole, int64_t part, int64_t parts) { return whole * part / parts; }
 
-// Tiles of a chunk: as many as the cache holds, between `low` and `high`, no more than a thread's share.
+// Tiles of a chunk: as many as the cache holds, between `low` and `high`, no more than a thread's share. Filters
+// that no cache holds come from memory for each chunk, so that few large chunks are better.
 int64_t chunk_tiles(const Shape& shape, int threads, int64_t floats_of_tile, int64_t low, int64_t high) {
-    const int64_t fitting = CACHE_FLOATS / floats_of_tile / low * low;
+    const bool filters_fit = FREQUENCIES * shape.inputs * shape.outputs <= LAST_CACHE_FLOATS;
+    const int64_t fitting = filters_fit ? CACHE_FLOATS / floats_of_tile / low * low : high;
     const int64_t tiles = fitting < low ? low : least(fitting, high);
     return least(tiles, (shape.tiles() + threads - 1) / threads);
 }

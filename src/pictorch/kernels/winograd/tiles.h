@@ -73,18 +73,18 @@ inline void out_of_planes(const Shape& shape, const Plane& plane, const float* p
             const int64_t left = map.channels - vector * LANES;
             const int lanes = static_cast<int>(left < LANES ? left : LANES);
             const Vector added = bias ? load(bias + vector * LANES, lanes) : Vector{};
-            Vector tile[TILE][TILE];
-            transform<Output>(
-                [&](int i, int j) __attribute__((always_inline)) { return load(from + (i * 6 + j) * plane.size()); },
-                [&](int i, int j, Vector value) __attribute__((always_inline)) { tile[i][j] = value + added; });
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < columns; j++) {
-                    float* to = begin + (i * map.width + j) * map.step + vector * LANES;
-                    if (lanes == LANES)
-                        store(to, tile[i][j]);
-                    else
-                        store(to, tile[i][j], lanes);
-                }
+            const auto at = [&](int i, int j) __attribute__((always_inline)) {
+                return load(from + (i * 6 + j) * plane.size());
+            };
+            float* to = begin + vector * LANES;
+            transform<Output>(at, [&](int i, int j, Vector value) __attribute__((always_inline)) {
+                if (i >= rows || j >= columns) return;
+                float* pixel = to + (i * map.width + j) * map.step;
+                if (lanes == LANES)
+                    store(pixel, value + added);
+                else
+                    store(pixel, value + added, lanes);
+            });
         }
     }
 }

@@ -76,25 +76,34 @@ struct FilterGradient {  // G'
     }
 };
 
+// Rows of a result that are made together: they have sums in common. All of a tile would not fit in registers.
+template <int ROWS> struct Pairs;
+template <> struct Pairs<6> { static constexpr int ROW[3][2] = {{1, 2}, {3, 4}, {0, 5}}; };
+template <> struct Pairs<4> { static constexpr int ROW[2][2] = {{0, 2}, {1, 3}}; };
+template <> struct Pairs<3> { static constexpr int ROW[2][2] = {{0, 2}, {1, 1}}; };
+
 // T x T' for the 1-D transform T: along the columns, then along the rows.
 // `from(i, j)` gives the elements of x, `to(i, j, value)` takes those of the result.
 template <class Transform, class From, class To> INLINE void transform(From from, To to) {
-    Vector half[Transform::TO][Transform::FROM];
+    constexpr auto& PAIRS = Pairs<Transform::TO>::ROW;
+#pragma GCC unroll 3
+    for (const auto& pair : PAIRS) {
+        Vector half[2][Transform::FROM];
 #pragma GCC unroll 6
-    for (int j = 0; j < Transform::FROM; j++) {
-        Vector column[Transform::FROM], out[Transform::TO];
+        for (int j = 0; j < Transform::FROM; j++) {
+            Vector column[Transform::FROM], out[Transform::TO];
 #pragma GCC unroll 6
-        for (int i = 0; i < Transform::FROM; i++) column[i] = from(i, j);
-        Transform::apply(column, out);
+            for (int i = 0; i < Transform::FROM; i++) column[i] = from(i, j);
+            Transform::apply(column, out);
+            half[0][j] = out[pair[0]], half[1][j] = out[pair[1]];
+        }
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            Vector out[Transform::TO];
+            Transform::apply(half[i], out);
 #pragma GCC unroll 6
-        for (int i = 0; i < Transform::TO; i++) half[i][j] = out[i];
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < Transform::TO; i++) {
-        Vector out[Transform::TO];
-        Transform::apply(half[i], out);
-#pragma GCC unroll 6
-        for (int j = 0; j < Transform::TO; j++) to(i, j, out[j]);
+            for (int j = 0; j < Transform::TO; j++) to(pair[i], j, out[j]);
+        }
     }
 }
 
