@@ -257,8 +257,10 @@ def _is_older_bundle(target: Path) -> bool:
 
 def _standing(path: Path) -> Path:
     """A kill between the two renames of a second export leaves the old bundle under `.previous`."""
+    if path.exists():
+        return path
     previous = durable.previous_of(path)
-    return previous if not path.exists() and previous.is_dir() else path
+    return previous if previous.is_dir() else path
 
 
 def _checked_manifest(raw: bytes, path: Path) -> dict[str, Any]:
