@@ -11,7 +11,7 @@ namespace FORM {
 namespace {
 
 constexpr int64_t CACHE_FLOATS = 224 * 1024;            // that a chunk's planes may take: 0.9 MB
-constexpr int64_t LAST_CACHE_FLOATS = 4 * 1024 * 1024;  // that the filters' planes may take: 17 MB
+constexpr int64_t LAST_CACHE_FLOATS = 4 * 1024 * 1024;  // that filters' planes or a map may take: 17 MB
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t part_begin(int64_t whole, int64_t part, int64_t parts) { return whole * part / parts; }
@@ -62,7 +62,8 @@ void convolve_chunk(const Shape& shape, const Forward& plan, const Map<const flo
             product(memory + f * in.size(), in, filters + f * plan.filter.size(), plan.filter,
                     products + f * out.size(), out, begin, end);
         const Map<float> map{output + channel, shape.height, shape.width, out.channels, shape.outputs};
-        out_of_planes(shape, out, products, first, count, bias ? bias + channel : nullptr, map);
+        const bool past_caches = shape.pixels() * shape.outputs > LAST_CACHE_FLOATS;
+        out_of_planes(shape, out, products, first, count, bias ? bias + channel : nullptr, map, past_caches);
     }
 }
 

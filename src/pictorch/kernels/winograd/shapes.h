@@ -12,6 +12,7 @@ constexpr int TILE = 4;          // output pixels of a tile along each side
 struct Shape {
     int64_t images, height, width, inputs, outputs;  // the last two: channels
 
+    INLINE int64_t pixels() const { return images * height * width; }
     INLINE int64_t tile_rows() const { return (height + TILE - 1) / TILE; }
     INLINE int64_t tile_columns() const { return (width + TILE - 1) / TILE; }
     INLINE int64_t tiles() const { return images * tile_rows() * tile_columns(); }

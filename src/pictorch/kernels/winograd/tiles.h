@@ -60,9 +60,12 @@ void into_planes(const Shape& shape, const Map<const float>& map, int border, in
     }
 }
 
-// Writes the 4x4 output pixels of `count` tiles from `first` on, as far as they lie inside the map.
+// Writes the 4x4 output pixels of `count` tiles from `first` on, as far as they lie inside the map. `past_caches` is
+// for maps that no cache can hold until somebody reads them.
 inline void out_of_planes(const Shape& shape, const Plane& plane, const float* planes, int64_t first,
-                          int64_t count, const float* bias, const Map<float>& map) {
+                          int64_t count, const float* bias, const Map<float>& map, bool past_caches) {
+    const bool aligned = reinterpret_cast<uintptr_t>(map.pixels) % 64 == 0 && map.step % 16 == 0;
+    const bool streams = past_caches && aligned;
     for (int64_t number = 0; number < count; number++) {
         const Place place(shape, first + number);
         const int64_t rows = map.height - place.top < TILE ? map.height - place.top : TILE;
@@ -80,13 +83,16 @@ inline void out_of_planes(const Shape& shape, const Plane& plane, const float* p
             transform<Output>(at, [&](int i, int j, Vector value) __attribute__((always_inline)) {
                 if (i >= rows || j >= columns) return;
                 float* pixel = to + (i * map.width + j) * map.step;
-                if (lanes == LANES)
+                if (streams)  // then all vectors are whole
+                    stream(pixel, value + added);
+                else if (lanes == LANES)
                     store(pixel, value + added);
                 else
                     store(pixel, value + added, lanes);
             });
         }
     }
+    if (streams) end_of_stream();
 }
 
 }  // namespace FORM

@@ -1,7 +1,8 @@
 // Vectors of float32: the only file that knows an instruction set.
 //
 // Each form of the kernels is this folder's convolution.cpp, compiled with the options of one instruction set.
-// Arithmetic is the compiler's own on vector types; NaN and infinity go the way IEEE 754 says.
+// Arithmetic is the compiler's own on vector types; NaN and infinity go the way IEEE 754 says. `stream` writes whole
+// aligned lines to memory without reading them into the caches first.
 #pragma once
 
 #include "shapes.h"
@@ -19,6 +20,8 @@ constexpr int BLOCK_ROWS = 14;
 INLINE Vector all(float value) { return _mm512_set1_ps(value); }
 INLINE Vector load(const float* from) { return _mm512_loadu_ps(from); }
 INLINE void store(float* to, Vector value) { _mm512_storeu_ps(to, value); }
+INLINE void stream(float* to, Vector value) { _mm512_stream_ps(to, value); }
+INLINE void end_of_stream() { _mm_sfence(); }
 INLINE __mmask16 first(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
 INLINE Vector load(const float* from, int lanes) { return _mm512_maskz_loadu_ps(first(lanes), from); }
 INLINE void store(float* to, Vector value, int lanes) { _mm512_mask_storeu_ps(to, first(lanes), value); }
@@ -36,6 +39,8 @@ constexpr int BLOCK_ROWS = 6;  // 6 x 2 sums of 16 registers
 INLINE Vector all(float value) { return _mm256_set1_ps(value); }
 INLINE Vector load(const float* from) { return _mm256_loadu_ps(from); }
 INLINE void store(float* to, Vector value) { _mm256_storeu_ps(to, value); }
+INLINE void stream(float* to, Vector value) { _mm256_stream_ps(to, value); }
+INLINE void end_of_stream() { _mm_sfence(); }
 INLINE __m256i first(int lanes) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -65,6 +70,8 @@ INLINE Vector load(const float* from, int lanes = LANES) {
 INLINE void store(float* to, Vector value, int lanes = LANES) {
     std::memcpy(to, &value, lanes * sizeof(float));
 }
+INLINE void stream(float* to, Vector value) { store(to, value); }
+INLINE void end_of_stream() {}
 }  // namespace FORM
 
 #endif
