@@ -36,7 +36,7 @@ RUNTIME := src/pictorch/exporting/browser/runtime
 web-runtime: $(READY)  ## fetches ONNX Runtime for browsers, by version and hash, for `export --to web`
 	npm ci --ignore-scripts --no-audit --no-fund
 	mkdir -p $(RUNTIME)
-	cp node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs $(RUNTIME)/ort.mjs
+	cp node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs $(RUNTIME)/ort.js
 	cp node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(RUNTIME)/ort.wasm
 	cp $(VENV)/lib/python3*/site-packages/onnxruntime/LICENSE $(RUNTIME)/LICENSE.txt
 	cp $(VENV)/lib/python3*/site-packages/onnxruntime/ThirdPartyNotices.txt $(RUNTIME)

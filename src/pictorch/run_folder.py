@@ -217,14 +217,14 @@ class RunFolder:
 
     def facts(self) -> dict[str, Any]:
         """Returns run.json: schema, recipe (its name), command, network (layer table), segments,
-        finished_epoch, stopped_by, weights (those it began with, None for drawn ones).
-        """
+        finished_epoch, stopped_by, weights (those it began with, None for drawn ones)."""
         return read_json(self._file("run.json"))
 
     def write_segments(self, segments: list[dict[str, Any]]) -> None:
         """Records the training segments, one more than before, which makes the run unfinished."""
-        facts = {**self.facts(), "segments": segments, "finished_epoch": None}
-        durable.write_json(self._file("run.json"), facts)
+        durable.write_json(
+            self._file("run.json"), {**self.facts(), "segments": segments, "finished_epoch": None}
+        )
 
     def write_finished(self, epoch: int) -> None:
         """Records that training ended after `epoch` epochs, as planned or stopped early."""
@@ -260,10 +260,7 @@ class RunFolder:
         return int(record["test_openings"])
 
     def append_metrics(self, record: dict[str, Any]) -> None:
-        """Appends a line to metrics.jsonl: only values that follow from recipe, data and seed.
-
-        Checkpoints sync it, since a resume makes what comes after them anew.
-        """
+        """Appends what follows from recipe, data and seed; checkpoints sync it, a resume redoes the rest."""
         durable.append_line(self._file("metrics.jsonl"), json.dumps(record, allow_nan=False), synced=False)
 
     def append_timing(self, record: dict[str, Any]) -> None:

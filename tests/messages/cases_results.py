@@ -17,9 +17,9 @@ from messages.case import Case, Remedy, again, instead, succeeds, told, typed
 from messages.cases_cifar10 import by_hand
 from messages.faults import Fault, environment, full_disk, locked, ordinary_rights, patched
 from messages.material import bundle, recipe, run
-from pictorch.predictor import image_inputs
 from pictorch.bundle.agreement import Agreement
 from pictorch.exporting import parity
+from pictorch.predictor import image_inputs
 from pictorch.training import loop, session
 
 TRAIN = "train small.yaml -q --out out"

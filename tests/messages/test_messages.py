@@ -16,8 +16,8 @@ from messages import (
     cases_commands,
     cases_data,
     cases_forms,
-    cases_import,
     cases_forms_onnx,
+    cases_import,
     cases_int8,
     cases_lists,
     cases_mobile,
@@ -26,8 +26,8 @@ from messages import (
     cases_results,
     cases_runs,
     cases_serving,
-    cases_weights,
     cases_web,
+    cases_weights,
     material,
 )
 from messages.case import Case, check_message, succeeds, through_cli, through_python

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from messages.faults import ordinary_rights
-from pictorch.predictor import image_inputs
 from pictorch.errors import DataError
+from pictorch.predictor import image_inputs
 from pictorch.predictor.image_inputs import Refusal, found_files, read_image_file
 
 

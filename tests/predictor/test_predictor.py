@@ -213,7 +213,7 @@ def test_a_folder_stands_for_its_images_and_tells_what_is_none(predictor, tmp_pa
 
 def test_a_stream_answers_before_it_has_seen_all_images(predictor):
     def images():
-        for _ in range(100):
+        for _ in range(100_000):
             yield color_image("red")
         raise AssertionError("asked for more than was needed")
 

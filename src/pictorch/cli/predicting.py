@@ -12,9 +12,9 @@ from pictorch.cli.parser import AddVerb
 from pictorch.errors import RecipeError
 
 if TYPE_CHECKING:
+    from pictorch.predictor import Prediction
     from pictorch.predictor.image_inputs import Refusal
     from pictorch.predictor.prediction_file import PredictionFile
-    from pictorch.predictor import Prediction
 
     WriteRow = Callable[[Prediction | Refusal], None]
 
@@ -38,8 +38,8 @@ def add(verb: AddVerb) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from pictorch.predictor.image_inputs import Refusal
     from pictorch.predictor import Predictions, load, predict
+    from pictorch.predictor.image_inputs import Refusal
 
     options = {"top": args.top, "views": args.views, "views_below": args.views_below, "shard": args.shard}
     if args.out and (args.jsonl or args.csv):
@@ -85,8 +85,8 @@ def _tell_refused(args: argparse.Namespace, refused: int, images: int) -> None:
 
 
 def _text(answer: "Prediction | Refusal") -> None:
-    from pictorch.predictor.image_inputs import Refusal
     from pictorch.images import shown
+    from pictorch.predictor.image_inputs import Refusal
 
     if isinstance(answer, Refusal):
         print(f"pictorch: {answer.error}", file=sys.stderr)

@@ -147,8 +147,10 @@ def found_files(place: str | os.PathLike[str]) -> Iterator[str | Refusal] | None
 def read_image_file(path: str) -> bytes:
     """Returns the bytes of a file; raises DataError."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
+        with open(path, "rb", buffering=0) as file:
+            # To ask for more than there is costs more than to read a small file.
+            is_small = 0 < os.fstat(file.fileno()).st_size <= LARGEST_FILE_BYTES
+            data = file.readall() if is_small else file.read(LARGEST_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         raise DataError(f"{shown(path)} {unreadable(path, error)}") from None
     if len(data) > LARGEST_FILE_BYTES:

@@ -1,4 +1,4 @@
-"""Predictions of any number of images as a CSV, JSON lines or Parquet file, which a stopped call goes on with.
+"""Predictions of many images in a CSV, JSON lines or Parquet file, which a stopped call goes on with.
 
 Until it is finished its rows lie beside it in `<name>.unfinished`, a JSON object a line, and `<name>.json`
 says what they are of. At the end the rows become the file, and `<name>.json` counts them.
@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, Protocol
 
 from pictorch import durable, notebook
 from pictorch.errors import DataError, MissingPartError, RecipeError, RunInUseError
-from pictorch.predictor.image_inputs import Given
 from pictorch.images import shown
+from pictorch.predictor.image_inputs import Given
 from pictorch.predictor.shard import Shard
 
 _SYNCED_ROWS = 512  # so many are answered again after a stop by force

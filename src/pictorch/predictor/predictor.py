@@ -21,21 +21,18 @@ from pictorch.bundle import Bundle, is_bundle, open_bundle
 from pictorch.bundle.bundle import MANIFEST
 from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.host import usable_cpus
-from pictorch.predictor.image_inputs import Given, ImageInput, Refusal, given_images, is_one_image
 from pictorch.images import decode_image, shown, side_in_header
 from pictorch.markup import Markup, element
+from pictorch.predictor.image_inputs import Given, ImageInput, Refusal, given_images, is_one_image
 from pictorch.predictor.prediction_file import PredictionFile, Progress, check_name, write_predictions
-from pictorch.run_folder import RunFolder
 from pictorch.predictor.shard import Shard
+from pictorch.run_folder import RunFolder
 from pictorch.softmax import probabilities
 from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, view_of
 
 _BATCH_SIZE = 32
-_DECODED_TOGETHER = 8  # images that a thread decodes at a time
 _MOST_SHOWN = 24
 _PICTURE_SIDE = 96
-
-Fitted = NDArray[np.uint8] | Refusal
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class Predictor:
     ) -> Iterator[Prediction | Refusal]:
         """Yields the same, image after image in their order, and a Refusal in place of any that is none.
 
-        Images are taken from `images` when their turn comes, two batches of 32 ahead at most, so there may be
+        Images are taken from `images` when their turn comes, a few batches ahead at most, so there may be
         any number of them. `shard` as '3/16' answers every sixteenth, beginning with the third.
         """
         choice = self._checked(images, top, ViewChoice(views, views_below))
@@ -135,17 +132,15 @@ class Predictor:
     def answers(
         self, images: Iterable[Given], top: int, choice: ViewChoice
     ) -> Iterator[Prediction | Refusal]:
-        """Yields the answer to each image; while one batch is answered, the next is decoded."""
-        waiting, decoded = iter(images), deque[tuple[list[Given], list[Future[list[Fitted]]]]]()
-        with ThreadPoolExecutor(usable_cpus()) as pool:
-            while chunk := list(islice(waiting, _BATCH_SIZE)):
-                starts = range(0, len(chunk), _DECODED_TOGETHER)
-                parts = (chunk[start : start + _DECODED_TOGETHER] for start in starts)
-                decoded.append((chunk, [pool.submit(self._fitted, part) for part in parts]))
-                if len(decoded) == 2:
-                    yield from self._answered(*decoded.popleft(), top, choice)
-            if decoded:
-                yield from self._answered(*decoded.popleft(), top, choice)
+        """Yields the answer to each image; every CPU decodes and answers a batch of its own."""
+        waiting, begun, cpus = iter(images), deque[Future[list[Prediction | Refusal]]](), usable_cpus()
+        with ThreadPoolExecutor(cpus) as pool:
+            while batch := list(islice(waiting, _BATCH_SIZE)):
+                begun.append(pool.submit(self._answered, batch, top, choice))
+                if len(begun) > cpus:
+                    yield from begun.popleft().result()
+            while begun:
+                yield from begun.popleft().result()
 
     def _checked(self, images: Iterable[ImageInput], top: int, choice: ViewChoice) -> ViewChoice:
         if is_one_image(images):
@@ -155,17 +150,14 @@ class Predictor:
         self.check_views(choice)
         return choice
 
-    def _fitted(self, images: Sequence[Given]) -> list[Fitted]:
-        return [image.fitted(self.bundle.input) for image in images]
-
-    def _answered(
-        self, images: Sequence[Given], parts: Sequence[Future[list[Fitted]]], top: int, choice: ViewChoice
-    ) -> Iterator[Prediction | Refusal]:
-        fitted = [each for part in parts for each in part.result()]
+    def _answered(self, images: Sequence[Given], top: int, choice: ViewChoice) -> list[Prediction | Refusal]:
+        fitted = [image.fitted(self.bundle.input) for image in images]
         pixels = [each for each in fitted if not isinstance(each, Refusal)]
         rows = iter(self._answers(np.stack(pixels), choice) if pixels else ())
-        for one, each in zip(images, fitted, strict=True):
-            yield each if isinstance(each, Refusal) else self._prediction(one.name, next(rows), top)
+        return [
+            each if isinstance(each, Refusal) else self._prediction(one.name, next(rows), top)
+            for one, each in zip(images, fitted, strict=True)
+        ]
 
     def write(
         self,
@@ -303,7 +295,8 @@ def predict(
     if out is None:
         return _collected(load(source).stream(images, top, views, views_below, shard))
     check_name(Path(out))
-    return load(source).write(Path(out), images, top, choice, share, progress)
+    # Each CPU has a batch of its own to answer, so one thread for each is quickest.
+    return load(source, threads=1).write(Path(out), images, top, choice, share, progress)
 
 
 def _collected(answers: Iterable[Prediction | Refusal]) -> Predictions:
