@@ -261,6 +261,9 @@ def test_scikit_learns_network_through_the_real_commands(tmp_path, capsys):
         "a network that learned nothing would show nothing"
     )
 
+    for form in ("onnx", "int8", "triton"):
+        said("export", "mlp.zip", "--to", form, "--data", str(folder), "-q")
+
     with in_process(Path("mlp.zip"), tmp_path / "log") as server:
         image = {"Content-Type": "image/png"}
         request = Request(f"{server.url}/predict", unseen[0].read_bytes(), image)

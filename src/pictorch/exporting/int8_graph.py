@@ -78,6 +78,8 @@ def int8_bytes(model: onnx.ModelProto, images: NDArray[np.uint8], calibration: s
                 "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
                 "CalibPercentile": _PERCENTILE,
                 "CalibStridedMinMax": 1,  # one batch of the reader at a time, whatever the method
+                # Its correction of weights whose bias would overflow fails on matrix products.
+                "QDQDisableWeightAdjustForInt32Bias": any(n.op_type == "MatMul" for n in model.graph.node),
             },
         )
         quantized = onnx.load(made)

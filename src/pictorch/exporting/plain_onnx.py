@@ -237,7 +237,7 @@ def _logits(graph: GraphProto) -> str | None:
     """Returns what the last softmax takes, None where the graph does not end in one over the classes."""
     makers = {name: node for node in graph.node for name in node.output}
     node = makers.get(OUTPUT_NAME)
-    while node is not None and node.op_type == "Identity":
+    while node is not None and node.op_type in ("Identity", "Cast"):  # probabilities are float32 already
         node = makers.get(node.input[0])
     if node is None or node.op_type != "Softmax" or _attributes(node).get("axis", -1) not in (1, -1):
         return None
