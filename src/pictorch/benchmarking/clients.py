@@ -17,6 +17,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 _CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _GRACE_SECONDS = 10.0
+_ACCEPTING_SECONDS = 0.001  # for each connection, which servers take one at a time
 _NO_ANSWER = 0
 _CLOSED = b"HTTP/1.1 000\r\nConnection: close"
 
@@ -63,8 +64,8 @@ def send(
 ) -> Load:
     """Returns what came back to clients on 127.0.0.1 that took turns through `requests`.
 
-    They send for `seconds`, or until `most` requests were sent. Where a server answers 503, a client
-    waits for as long as Retry-After says, and then sends again.
+    All are connected before the clock starts. They send for `seconds`, or until `most` requests were sent.
+    Where a server answers 503, a client waits for as long as Retry-After says, and then sends again.
     """
     import uvloop
 
@@ -75,9 +76,11 @@ def send(
 async def _send(
     port: int, requests: Sequence[bytes], connections: int, seconds: float, most: int | None
 ) -> Load:
+    opened = await asyncio.gather(*(_connected(port) for _ in range(connections)), return_exceptions=True)
+    await asyncio.sleep(_ACCEPTING_SECONDS * connections)
     load, turns = Load(), _Turns(cycle(requests), time.perf_counter() + seconds, most)
     started, busy = time.perf_counter(), time.process_time()
-    clients = [asyncio.create_task(_client(load, turns, port)) for _ in range(connections)]
+    clients = [asyncio.create_task(_client(load, turns, port, each)) for each in opened]
     _, hanging = await asyncio.wait(clients, timeout=seconds + _GRACE_SECONDS)
     load.seconds = time.perf_counter() - started
     load.client_seconds = time.process_time() - busy
@@ -104,8 +107,8 @@ class _Turns:
         return next(self.requests)
 
 
-async def _client(load: Load, turns: _Turns, port: int) -> None:
-    connection: _Connection | None = None
+async def _client(load: Load, turns: _Turns, port: int, opened: "_Connection | BaseException") -> None:
+    connection = opened if isinstance(opened, _Connection) else None  # to be opened once more
     try:
         while (request := turns.next()) is not None:
             pause = started = 0.0
@@ -129,7 +132,10 @@ async def _client(load: Load, turns: _Turns, port: int) -> None:
                 connection.close()
                 connection = None
             if pause:
-                await asyncio.sleep(max(0.0, min(pause, turns.end - time.perf_counter())))
+                left = turns.end - time.perf_counter()
+                await asyncio.sleep(max(0.0, min(pause, left)))
+                if pause >= left:  # a timer may ring a little early
+                    break
     finally:
         if connection is not None:
             connection.close()
