@@ -4,6 +4,7 @@ import gzip
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -184,7 +185,10 @@ def _openvino_opener(graph: bytes) -> Opener:
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+        # It gives the thread that compiles a signal stack of its own, which does not outlive the model: a
+        # signal that came later would end this process.
+        with ThreadPoolExecutor(1) as thread:
+            compiled = thread.submit(core.compile_model, core.read_model(graph), "CPU", settings).result()
 
         def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
             starts = range(0, len(images), BATCH_SIZE)
