@@ -97,7 +97,5 @@ def test_openvino_answers_as_onnx_runtime_does(tmp_path, photos, monkeypatch):
     rows = {row.form: row for row in found.rows}
     assert rows["OpenVINO, float graph"].equal_top1 == 1.0
     assert rows["OpenVINO, int8 graph"].accuracy == 1.0
-    with pytest.raises(
-        KeyboardInterrupt
-    ):  # where OpenVINO left its signal stack behind, this process would end
+    with pytest.raises(KeyboardInterrupt):  # where OpenVINO left its signal stack, this process would end
         signal.raise_signal(signal.SIGINT)
