@@ -183,6 +183,8 @@ CASES = [
     refused("manifest with classes that are numbers", "class_names", sealed(class_names=[1, 2, 3])),
     refused("manifest with a licence that is no text", "licence", sealed(licence=5)),
     refused("manifest with unknown views", "views is missing or wrong", sealed(views="spin")),
+    refused("manifest with another quantization", "quantization is missing or wrong", sealed(quantization="int4")),
+    refused("manifest with a tolerance of two", "golden_tolerance is missing or wrong", sealed(golden_tolerance=2.0)),
     refused("manifest with another resampling", "nearest", sealed(input={**bundles.InputSpec(8, 8).to_json(), "resampling": "nearest"}), remedy=told("a newer pictorch is not there to be installed", says="`pip install -U pictorch`")),
     refused("bundle without its card", "MODEL_CARD.md is missing", lambda: bundle().joinpath("MODEL_CARD.md").unlink()),
     refused("bundle with a folder for a model", "model.onnx is not a file", lambda: (bundle(), Path("bundle/model.onnx").unlink(), Path("bundle/model.onnx").mkdir())),

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pictorch
+from made_data import noise, write_image
 from messages import material
 from messages.case import Case, again, instead, typed
 from messages.faults import locked, patched
-from messages.material import noise, write_image
 from pictorch.predictor import prediction_file
 
 ONE = "predict bundle image.png --out all.csv"
