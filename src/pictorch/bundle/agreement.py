@@ -32,6 +32,11 @@ class Agreement:
         )
 
 
+def tie_margin(tolerance: float) -> float:
+    """Returns how far apart two classes may be for their order not to count, with this tolerance."""
+    return TIE if tolerance == TOLERANCE else tolerance
+
+
 def compare(
     expected: NDArray[np.float32], found: NDArray[np.float32], tolerance: float = TOLERANCE
 ) -> Agreement:
@@ -40,7 +45,7 @@ def compare(
     Where the top classes differ, but `expected` sets the two less than TIE apart, it is a tie; with a wider
     tolerance than TOLERANCE, less than that tolerance apart.
     """
-    tie = TIE if tolerance == TOLERANCE else tolerance
+    tie = tie_margin(tolerance)
     rows = np.arange(len(expected))
     expected_top, found_top = expected.argmax(axis=1), found.argmax(axis=1)
     margin = expected[rows, expected_top] - expected[rows, found_top]

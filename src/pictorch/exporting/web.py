@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pictorch.bundle.agreement import TIE, TOLERANCE
+from pictorch.bundle.agreement import tie_margin
 from pictorch.bundle.bundle import CARD, MANIFEST, MODEL, Bundle
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.durable import json_bytes
@@ -119,7 +119,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "fit": bundle.input.fit,
         "metrics": bundle.facts.metrics,
         "tolerance": tolerance,
-        "tie": TIE if tolerance == TOLERANCE else tolerance,
+        "tie": tie_margin(tolerance),
     }
 
 
