@@ -29,6 +29,7 @@ from pictorch.run_records import npz_bytes
 from pictorch.views import NO_VIEWS, VIEWS
 
 SCHEMA = 2  # of a bundle whose golden samples have a tolerance of their own; 1 of every other
+SCORES = ("n", "accuracy", "accuracy_interval", "loss", "top5")  # what a bundle keeps of an evaluation
 MANIFEST, MODEL, GOLDEN, CARD = "bundle.json", "model.onnx", "golden.npz", "MODEL_CARD.md"
 
 _LACKED: dict[str, Any] = {"views": NO_VIEWS, "quantization": None, "golden_tolerance": TOLERANCE}

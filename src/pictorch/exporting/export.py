@@ -16,6 +16,7 @@ from pictorch.exporting.forms import (
     check_form_target,
     check_form_tools,
     make_form,
+    unsaid,
 )
 from pictorch.run_folder import RunFolder
 from pictorch.views import NO_VIEWS
@@ -122,7 +123,7 @@ def _of_bundle(
     target = Path(out) if out is not None else beside
     _check_target(to, target)
     bundle, splits = open_bundle(path), None
-    progress = console.line if console is not None else _unsaid
+    progress = console.line if console is not None else unsaid
     if data is not None:
         from pictorch.datasets.of_bundle import splits_of_bundle
 
@@ -136,7 +137,3 @@ def _check_target(to: str, target: Path) -> None:
     else:
         check_form_target(to, target)
         check_form_tools(to)
-
-
-def _unsaid(line: str) -> None:
-    """Takes a line for people where nobody reads it."""

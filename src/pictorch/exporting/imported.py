@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from pictorch.bundle import Bundle, BundleFacts, write_bundle
 from pictorch.bundle.agreement import FEWEST_IMAGES, compare
-from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, check_target, golden_bytes
+from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, SCORES, check_target, golden_bytes
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.errors import CheckpointError, DataError, GateError, RecipeError, unknown
 from pictorch.exporting.class_list import class_list
 from pictorch.exporting.feed import LAYOUTS, PIXELS, Feed, describe, feed_of
 from pictorch.exporting.foreign_onnx import ForeignModel, read_foreign
-from pictorch.exporting.forms import FormSource
+from pictorch.exporting.forms import FormSource, unsaid
 from pictorch.exporting.golden import GOLDEN_IMAGES, golden_images
 from pictorch.exporting.made_images import made_images
 from pictorch.exporting.model_card import LICENCE, RunFacts, model_card
@@ -79,7 +79,7 @@ def import_model(
     _check_options(input_size, layout=layout, pixels=pixels, outputs=outputs, fit=fit)
     target = Path(out) if out is not None else path.with_name(f"{path.stem}-bundle")
     check_target(target)
-    progress = console.line if console is not None else _unsaid
+    progress = console.line if console is not None else unsaid
     names = class_list(classes)
     foreign = read_foreign(path, len(names), output)
     feed = feed_of(foreign, size=input_size, mean=mean, std=std, layout=layout, pixels=pixels)
@@ -150,8 +150,7 @@ def _completed(
     facts: BundleFacts, softmax: bool, splits: "Splits | None", judged: "Scores | None"
 ) -> BundleFacts:
     """Returns the facts with what was found out about the answers."""
-    kept = ("n", "accuracy", "accuracy_interval", "loss", "top5")
-    scored = {"val": {key: getattr(judged, key) for key in kept}} if judged is not None else {}
+    scored = {"val": {key: getattr(judged, key) for key in SCORES}} if judged is not None else {}
     imported = {**facts.recipe["imported"], "softmax": softmax}
     return replace(
         facts,
@@ -281,7 +280,3 @@ def _files(
     )
     card = model_card(facts, told, golden_images=len(images), parity_images=compared)
     return {MODEL: graph, GOLDEN: golden, CARD: card.encode()}
-
-
-def _unsaid(line: str) -> None:
-    """Takes a line for people where nobody reads it."""

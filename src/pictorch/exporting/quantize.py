@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pictorch.bundle import Bundle, BundleFacts, write_bundle
 from pictorch.bundle.agreement import Agreement, compare
-from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, golden_bytes
+from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, SCORES, golden_bytes
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.datasets import Splits
 from pictorch.datasets.sources import SOURCES
@@ -156,7 +156,7 @@ def _open(bundle: Bundle, graph: bytes, threads: int | None = None) -> OnnxModel
 
 def _metrics(facts: BundleFacts, scores: Scores) -> dict[str, Any]:
     """Returns the openings of the test images and what the int8 graph itself scored; the rest was float."""
-    val = {key: getattr(scores, key) for key in ("n", "accuracy", "accuracy_interval", "loss", "top5")}
+    val = {key: getattr(scores, key) for key in SCORES}
     return {"test_openings": facts.metrics["test_openings"], "val": val}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, Bundle, BundleFacts, golden_bytes
+from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, SCORES, Bundle, BundleFacts, golden_bytes
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.datasets import SourceRef, Splits, load_splits
 from pictorch.datasets.arrays import ARRAYS
@@ -22,8 +22,6 @@ from pictorch.run_folder import ClassScore, RunFolder
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.start import check_same_data
 from pictorch.views import NO_VIEWS, ViewChoice
-
-_SCORES = ("n", "accuracy", "accuracy_interval", "loss", "top5")
 
 
 @dataclass(frozen=True)
@@ -169,5 +167,5 @@ def _metrics(run: RunFolder, checkpoint: str, views: str) -> dict[str, Any]:
                 is_of_graph = (several.get("name"), several.get("below")) == (views, None)
                 record = {"n": evaluation.n, **several} if is_of_graph else {}
             if record:
-                metrics[split] = {key: record[key] for key in _SCORES}
+                metrics[split] = {key: record[key] for key in SCORES}
     return metrics
