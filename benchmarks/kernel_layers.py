@@ -1,6 +1,8 @@
 """Own 3x3 convolutions against torch's, layer by layer, forward and both gradients.
 
-The layers are those of a network that `conv3x3` can stand for, each different one once. Own kernels, torch's
+The layers are those of a network that `conv3x3` can stand for, each different one once; where the network
+lets `conv3x3_pool2` do the max-pooling too, pooling counts for both sides, in torch's weight gradient that of
+the gradient. Own kernels, torch's
 in float32 and torch's in bf16 take turns in one process, with the threads and memory settings of training; a
 time is the median of the rounds. `products` is what the 36 small products of the own kernels alone compute,
 by the seconds of the whole operation, transforms included, as a share of a large matrix product here:
@@ -20,14 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from resident_batch import commit
 from torch import Tensor, nn
 
 from pictorch.host import cpu_name, keep_freed_memory, load_share, physical_cores
 from pictorch.images import InputSpec
 from pictorch.kernels.building import Unavailable
+from pictorch.kernels.layers import Conv3x3, suitable_layers
 from pictorch.kernels.library import Kernels, open_kernels
-from pictorch.kernels.operator import suits
 from pictorch.networks.zoo import build_network
 from pictorch.recipe.sections import ModelSection
 
@@ -44,25 +47,31 @@ class Layer(NamedTuple):
     outputs: int
     bias: bool
     first: bool
+    pooled: bool
 
 
 def layers_of(name: str, image_size: int, batch: int) -> Counter[Layer]:
     """Returns each different 3x3 convolution of a network, and how often it is there."""
     found: Counter[Layer] = Counter()
-    network = build_network(ModelSection(name=name), 10, InputSpec(image_size, image_size)).eval()
+    network = build_network(ModelSection(name=name), 10, InputSpec(image_size, image_size)).train()
 
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, nn.Conv2d)
-        _, channels, height, width = inputs[0].shape
-        found[
-            Layer(batch, height, width, channels, output.shape[1], layer.bias is not None, channels == 3)
-        ] += 1
+    class Noted(Conv3x3):
+        def note(self, x: Tensor, *, pooled: bool) -> Tensor:
+            _, channels, height, width = x.shape
+            sizes = (batch, height, width, channels, self.out_channels)
+            found[Layer(*sizes, self.bias is not None, channels == 3, pooled)] += 1
+            return nn.Conv2d.forward(self, x)
 
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and suits(layer):
-            layer.register_forward_hook(note)  # type: ignore[arg-type]
+        def forward(self, x: Tensor) -> Tensor:
+            return self.note(x, pooled=False)
+
+        def forward_pool2(self, x: Tensor) -> Tensor:
+            return F.max_pool2d(self.note(x, pooled=True), 2)
+
+    for layer in suitable_layers(network).values():
+        layer.__class__ = Noted
     with torch.no_grad():
-        network(torch.zeros(1, image_size, image_size, 3, dtype=torch.uint8))
+        network(torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8))
     return found
 
 
@@ -73,30 +82,50 @@ def operations(kernels: Kernels, layer: Layer) -> Iterator[tuple[str, dict[str, 
     x = torch.randn(size).contiguous(memory_format=order)
     weight = torch.randn(layer.outputs, layer.inputs, 3, 3).contiguous(memory_format=order)
     bias = torch.randn(layer.outputs) if layer.bias else None
-    gradient = torch.randn(layer.batch, layer.outputs, *size[2:]).contiguous(memory_format=order)
+    which = kernels.forward_pool2(x, weight, bias)[1] if layer.pooled else None
+    shape = (layer.batch, layer.outputs, *size[2:]) if which is None else which.shape
+    gradient = torch.randn(shape).contiguous(memory_format=order)
 
     def forward(dtype: torch.dtype) -> Work:
         given = [x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)]
-        return lambda: torch.convolution(*given, ones, ones, ones, False, zeros, 1)
+        return lambda: pooled(torch.convolution(*given, ones, ones, ones, False, zeros, 1))
+
+    def pooled(y: Tensor) -> object:
+        return torch.ops.aten.max_pool2d_with_indices(y, [2, 2]) if layer.pooled else y
 
     def backward(dtype: torch.dtype, wanted: list[bool]) -> Work:
-        given, sizes = (
-            [one.to(dtype) for one in (gradient, x, weight)],
-            [layer.outputs] if layer.bias else None,
-        )
+        given, sizes = [x.to(dtype), weight.to(dtype)], [layer.outputs] if layer.bias else None
+        small = gradient.to(dtype)
+        y = torch.convolution(*given, None, ones, ones, ones, False, zeros, 1)
+        places = torch.ops.aten.max_pool2d_with_indices(y, [2, 2])[1] if layer.pooled else None
+
+        def whole() -> Tensor:
+            if places is None:
+                return small
+            window = ([2, 2], [2, 2], zeros, ones, False)
+            return torch.ops.aten.max_pool2d_with_indices_backward(small, y, *window, places)
+
+        made = None if wanted[1] else whole()
         return lambda: torch.ops.aten.convolution_backward(
-            *given, sizes, ones, ones, ones, False, zeros, 1, wanted
+            whole() if made is None else made, *given, sizes, ones, ones, ones, False, zeros, 1, wanted
         )
 
     def library(make: Callable[[torch.dtype], Work]) -> dict[str, Work]:
         return {"library": make(torch.float32), "library_bf16": make(torch.bfloat16)}
 
-    yield "forward", {"own": lambda: kernels.forward(x, weight, bias), **library(forward)}
+    own_forward = kernels.forward_pool2 if layer.pooled else kernels.forward
+    yield "forward", {"own": lambda: own_forward(x, weight, bias), **library(forward)}
     if not layer.first:
         theirs = library(lambda dtype: backward(dtype, [True, False, False]))
-        yield "input gradient", {"own": lambda: kernels.input_gradient(gradient, weight), **theirs}
+        yield (
+            "input gradient",
+            {
+                "own": lambda: kernels.input_gradient(gradient, weight, which, (layer.height, layer.width)),
+                **theirs,
+            },
+        )
     theirs = library(lambda dtype: backward(dtype, [False, True, layer.bias]))
-    yield "weight gradient", {"own": lambda: kernels.weight_gradient(x, gradient, weight), **theirs}
+    yield "weight gradient", {"own": lambda: kernels.weight_gradient(x, gradient, weight, which), **theirs}
 
 
 def seconds_of(work: Work) -> float:
@@ -114,7 +143,8 @@ def peak_gflops() -> float:
 
 def measure(kernels: Kernels, layer: Layer, rounds: int) -> dict[str, Any]:
     """Returns microseconds an image of each operation, and the library's times by the own ones."""
-    tiles = layer.batch * -(-layer.height // 4) * -(-layer.width // 4)
+    sides = [side // 2 * 2 if layer.pooled else side for side in (layer.height, layer.width)]
+    tiles = layer.batch * -(-sides[0] // 4) * -(-sides[1] // 4)
     product_gflop = 2 * 36 * tiles * layer.inputs * layer.outputs / 1e9
     peak, record = peak_gflops(), {}
     for name, works in operations(kernels, layer):
@@ -136,7 +166,10 @@ def measure(kernels: Kernels, layer: Layer, rounds: int) -> dict[str, Any]:
 
 def line_of(times: int, record: dict[str, Any]) -> str:
     """Returns a layer's row of the table."""
-    cells = [f"{times} x {record['inputs']:3d} -> {record['outputs']:3d} @ {record['height']:2d}"]
+    cells = [
+        f"{times} x {record['inputs']:3d} -> {record['outputs']:3d} @ {record['height']:2d}"
+        + " pooled" * record["pooled"]
+    ]
     for name, one in record["operations"].items():
         us = one["us_an_image"]
         cells.append(

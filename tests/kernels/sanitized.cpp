@@ -11,11 +11,12 @@ extern "C" {
 const char* pictorch_form_name(int);
 int pictorch_form_runs(int);
 int64_t pictorch_memory(int, const int64_t*, int);
-void pictorch_forward(int, const int64_t*, const float*, const float*, const int64_t*, const float*, float*, float*,
-                      int);
-void pictorch_input_gradient(int, const int64_t*, const float*, const float*, const int64_t*, float*, float*, int);
-void pictorch_weight_gradient(int, const int64_t*, const float*, const float*, float*, const int64_t*, float*,
-                              float*, int);
+void pictorch_forward(int, const int64_t*, const float*, const float*, const int64_t*, const float*, float*, uint8_t*,
+                      float*, int);
+void pictorch_input_gradient(int, const int64_t*, const float*, const uint8_t*, const float*, const int64_t*, float*,
+                             float*, int);
+void pictorch_weight_gradient(int, const int64_t*, const float*, const float*, const uint8_t*, float*, const int64_t*,
+                              float*, float*, int);
 }
 
 using Floats = std::vector<float>;
@@ -53,33 +54,57 @@ static bool agree(const Floats& mine, const std::vector<double>& right, const ch
     return false;
 }
 
+// Calls body(index in the output, index in the pooled map, number in its window) for what is pooled.
+template <class Body> static void each_pooled(const Shape& s, Body body) {
+    for (int64_t n = 0; n < s.images; n++)
+        for (int64_t y = 0; y < s.height / 2 * 2; y++)
+            for (int64_t x = 0; x < s.width / 2 * 2; x++)
+                for (int64_t k = 0; k < s.outputs; k++)
+                    body(((n * s.height + y) * s.width + x) * s.outputs + k,
+                         ((n * (s.height / 2) + y / 2) * (s.width / 2) + x / 2) * s.outputs + k, y % 2 * 2 + x % 2);
+}
+
 static bool check(int form, const Shape& s, int threads) {
     const int64_t pixels = s.images * s.height * s.width, taps = s.outputs * s.inputs * 9;
     const Floats x = drawn(pixels * s.inputs), w = drawn(taps), bias = drawn(s.outputs);
-    const Floats dy = drawn(pixels * s.outputs);
-    std::vector<double> y(dy.size()), dx(x.size()), dw(w.size()), db(bias.size());
-    for (size_t i = 0; i < y.size(); i++) y[i] = bias[i % s.outputs], db[i % s.outputs] += dy[i];
-    each_product(s, [&](int64_t to, int64_t from, int64_t tap) {
-        y[to] += double(x[from]) * w[tap];
-        dx[from] += double(dy[to]) * w[tap];
-        dw[tap] += double(dy[to]) * x[from];
-    });
-    const int64_t sizes[] = {s.images, s.height, s.width, s.inputs, s.outputs};
-    const int64_t turned[] = {s.images, s.height, s.width, s.outputs, s.inputs};
+    const int64_t sizes[] = {s.images, s.height, s.width, s.inputs, s.outputs, s.pooled};
     const int64_t steps[] = {s.inputs * 9, 9, 3, 1};
-    Floats memory(pictorch_memory(form, sizes, threads)), turned_memory(pictorch_memory(form, turned, threads));
-    Floats own_y(y.size()), own_dx(dx.size()), own_dw(dw.size()), own_db(db.size());
-    pictorch_forward(form, sizes, x.data(), w.data(), steps, bias.data(), own_y.data(), memory.data(), threads);
-    pictorch_input_gradient(form, turned, dy.data(), w.data(), steps, own_dx.data(), turned_memory.data(), threads);
-    pictorch_weight_gradient(form, sizes, x.data(), dy.data(), own_dw.data(), steps, own_db.data(), memory.data(),
-                             threads);
+    Floats memory(pictorch_memory(form, sizes, threads)), own_y(s.output_pixels() * s.outputs);
+    std::vector<uint8_t> which(s.pooled ? own_y.size() : 0);
+    const auto chosen = s.pooled ? which.data() : nullptr;
+    pictorch_forward(form, sizes, x.data(), w.data(), steps, bias.data(), own_y.data(), chosen, memory.data(), threads);
+
+    const Floats own_dy = drawn(own_y.size());
+    std::vector<double> y(pixels * s.outputs), dy(y.size()), dx(x.size()), dw(w.size()), db(bias.size());
+    for (size_t i = 0; i < y.size(); i++) y[i] = bias[i % s.outputs];
+    each_product(s, [&](int64_t to, int64_t from, int64_t tap) { y[to] += double(x[from]) * w[tap]; });
+    if (s.pooled) {
+        std::vector<double> pooled(own_y.size(), -1e30);
+        each_pooled(s, [&](int64_t from, int64_t to, int number) {
+            pooled[to] = std::fmax(pooled[to], y[from]);
+            if (which[to] == number) dy[from] = own_dy[to];
+        });
+        y = pooled;
+    } else {
+        dy.assign(own_dy.begin(), own_dy.end());
+    }
+    for (size_t i = 0; i < dy.size(); i++) db[i % s.outputs] += dy[i];
+    each_product(s, [&](int64_t to, int64_t from, int64_t tap) {
+        dx[from] += dy[to] * w[tap];
+        dw[tap] += dy[to] * x[from];
+    });
+    Floats own_dx(x.size()), own_dw(w.size()), own_db(bias.size());
+    pictorch_input_gradient(form, sizes, own_dy.data(), chosen, w.data(), steps, own_dx.data(), memory.data(), threads);
+    pictorch_weight_gradient(form, sizes, x.data(), own_dy.data(), chosen, own_dw.data(), steps, own_db.data(),
+                             memory.data(), threads);
     return agree(own_y, y, "output") & agree(own_dx, dx, "gradient of the input") &
            agree(own_dw, dw, "gradient of the filters") & agree(own_db, db, "gradient of the bias");
 }
 
 int main() {
-    const Shape shapes[] = {{1, 1, 1, 1, 1}, {2, 5, 3, 3, 5},   {1, 4, 4, 16, 16},
-                            {3, 9, 6, 17, 33}, {1, 2, 13, 40, 8}, {1, 3, 3, 70, 300}};
+    const Shape shapes[] = {{1, 1, 1, 1, 1, false},   {2, 5, 3, 3, 5, false},    {1, 4, 4, 16, 16, false},
+                            {3, 9, 6, 17, 33, false}, {1, 2, 13, 40, 8, false},  {1, 3, 3, 70, 300, false},
+                            {2, 2, 3, 3, 5, true},    {5, 9, 7, 17, 33, true},   {1, 12, 5, 24, 16, true}};
     bool good = true;
     for (int form = 0; pictorch_form_name(form); form++)
         for (const Shape& shape : shapes)

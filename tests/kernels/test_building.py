@@ -3,13 +3,16 @@
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from pictorch.kernels import building
-from pictorch.kernels.building import Compiler, Unavailable, build, built_path, find_compiler
+from pictorch.kernels.building import Compiler, Unavailable, build, built_path, find_compiler, is_built
 from pictorch.kernels.library import Kernels, load, open_kernels
+
+_LAST = "for last; do :; done"  # the name behind -o
 
 
 def written_compiler(folder: Path, script: str) -> Path:
@@ -49,6 +52,34 @@ def test_a_compiler_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(building, "_TIME_LIMIT_SECONDS", 0.05)
     path = written_compiler(tmp_path, "exec sleep 60")
     assert build(Compiler(str(path), "1")) == Unavailable(f"{path} failed: not done after 0.05 s")
+
+
+def test_a_library_that_was_damaged_is_built_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded, one that is cut short would end the process by a signal."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    compiler = Compiler(str(written_compiler(place, f"{_LAST}; echo a library > $last")), "1")
+    path = build(compiler)
+    assert isinstance(path, Path)
+    for damage in (lambda: path.write_bytes(b"a lib"), path.with_suffix(".sha256").unlink, path.unlink):
+        assert is_built(path)
+        damage()
+        assert not is_built(path)
+        assert build(compiler) == path
+    assert path.read_bytes() == b"a library\n"
+
+
+@pytest.mark.parametrize("place", ["cache", "temporary"])
+def test_a_place_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    compiler = Compiler(str(written_compiler(tmp_path, f"{_LAST}; echo a library > $last")), place)
+    if place == "cache":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 300)))
+    else:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    refused = build(compiler)
+    assert isinstance(refused, Unavailable)
+    assert ("x" * 300 if place == "cache" else "nowhere") in refused.reason
 
 
 def test_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +125,8 @@ def test_it_is_built_once_and_then_found(place: Path, monkeypatch: pytest.Monkey
     assert isinstance(again, Kernels)
     assert again.path == built.path
     assert built.path.stat().st_mtime_ns == first.st_mtime_ns
-    assert [path.name for path in built.path.parent.iterdir()] == ["winograd.so"]
+    names = sorted(path.name for path in built.path.parent.iterdir())
+    assert names == ["winograd.sha256", "winograd.so"]
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
 """The operator in torch: gradients, tracing, compiling, and torch's own form where kernels do not suit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pictorch.kernels.library import Kernels
-from pictorch.kernels.operator import conv3x3, suits, use
+from pictorch.kernels.operator import conv3x3, conv3x3_pool2, pooled, suits, use
+
+Operator = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 @pytest.fixture
@@ -25,16 +28,41 @@ def inputs(dtype: torch.dtype = torch.float32, *, bias: bool = True) -> tuple[Te
     return x, weight, added if bias else None
 
 
+def gradient_of(one: Tensor) -> Tensor:
+    assert one.grad is not None
+    return one.grad
+
+
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
 @pytest.mark.parametrize("bias", [True, False])
-def test_its_gradients_are_right_to_the_last_digits(bias: bool) -> None:
-    assert torch.autograd.gradcheck(conv3x3, inputs(torch.float64, bias=bias))
+def test_its_gradients_are_right_to_the_last_digits(operator: Operator, bias: bool) -> None:
+    assert torch.autograd.gradcheck(operator, inputs(torch.float64, bias=bias))
 
 
+def test_pooled_without_kernels_it_is_torchs_own_to_the_bit() -> None:
+    mine, theirs = inputs(), inputs()
+    y = conv3x3_pool2(*mine)
+    right = F.max_pool2d(F.conv2d(*theirs, padding=1), 2)
+    assert torch.equal(y, right)
+    y.square().sum().backward()
+    right.square().sum().backward()
+    for one, other in zip(mine, theirs, strict=True):
+        assert one is not None
+        assert other is not None
+        assert torch.equal(gradient_of(one), gradient_of(other))
+
+
+def test_a_map_that_is_too_small_to_pool_is_refused_as_torch_does() -> None:
+    with pytest.raises(RuntimeError, match="Output size is too small"):
+        conv3x3_pool2(torch.zeros(1, 3, 1, 5), torch.zeros(6, 3, 3, 3), None)
+
+
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
 @pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True)])
-def test_a_gradient_that_nobody_wants_is_not_made(wanted: tuple[bool, ...]) -> None:
+def test_a_gradient_that_nobody_wants_is_not_made(operator: Operator, wanted: tuple[bool, ...]) -> None:
     made = [one for one in inputs() if one is not None]
     given = [one.detach().requires_grad_(is_wanted) for one, is_wanted in zip(made, wanted, strict=True)]
-    conv3x3(*given).sum().backward()
+    operator(*given).sum().backward()
     assert tuple(one.grad is not None for one in given) == wanted
 
 
@@ -43,32 +71,35 @@ def test_a_gradient_that_nobody_wants_is_not_made(wanted: tuple[bool, ...]) -> N
 def test_it_keeps_the_rules_of_torch(own: Kernels) -> None:
     for bias in (True, False):
         torch.library.opcheck(conv3x3, inputs(bias=bias))
+        torch.library.opcheck(pooled, inputs(bias=bias))
 
 
-def gradients(compiled: bool, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    given = inputs(dtype)
+def gradients(operator: Operator, *, compiled: bool) -> list[Tensor]:
+    given = inputs()
 
     def loss(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y: Tensor = conv3x3(torch.relu(x), weight, bias)
-        return y.square().sum()
+        return operator(torch.relu(x), weight, bias).square().sum()
 
     (torch.compile(loss, fullgraph=True, backend="aot_eager") if compiled else loss)(*given).backward()
     return [one.grad for one in given if one is not None and one.grad is not None]
 
 
 @pytest.mark.slow
-def test_it_computes_with_the_kernels_in_use(own: Kernels) -> None:
-    mine = gradients(compiled=False)
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
+def test_it_computes_with_the_kernels_in_use(own: Kernels, operator: Operator) -> None:
+    mine = gradients(operator, compiled=False)
     use(None)
-    theirs = gradients(compiled=False)
+    theirs = gradients(operator, compiled=False)
     for one, other in zip(mine, theirs, strict=True):
         assert not torch.equal(one, other)
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_compiled_it_does_the_same(own: Kernels) -> None:
-    for one, other in zip(gradients(compiled=True), gradients(compiled=False), strict=True):
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
+def test_compiled_it_does_the_same(own: Kernels, operator: Operator) -> None:
+    compiled, eager = gradients(operator, compiled=True), gradients(operator, compiled=False)
+    for one, other in zip(compiled, eager, strict=True):
         assert torch.equal(one, other)
 
 
@@ -84,15 +115,29 @@ def test_what_kernels_cannot_do_goes_to_torch(own: Kernels, case: str) -> None:
     y = conv3x3(x, weight, bias)
     expected = torch.conv2d(x, weight, bias, padding=1)
     assert (y.shape, y.dtype, y.device) == (expected.shape, expected.dtype, expected.device)
+    pooled_y, expected_pooled = conv3x3_pool2(x, weight, bias), F.max_pool2d(expected, 2)
+    assert (pooled_y.shape, pooled_y.dtype) == (expected_pooled.shape, expected_pooled.dtype)
     if case != "meta":
         assert torch.equal(y, expected)
+        assert torch.equal(pooled_y, expected_pooled)
 
 
 @pytest.mark.slow
-def test_under_autocast_it_stays_in_float32(own: Kernels) -> None:
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
+def test_what_does_not_fit_is_refused_in_torchs_words(own: Kernels, operator: Operator) -> None:
+    x, weight, bias = inputs()
+    with pytest.raises(RuntimeError, match="channels"):
+        operator(x[:, :1], weight, bias)
+    with pytest.raises(RuntimeError, match="bias"):
+        operator(x, weight, torch.ones(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
+def test_under_autocast_it_stays_in_float32(own: Kernels, operator: Operator) -> None:
     x, weight, bias = inputs()
     with torch.autocast("cpu", torch.bfloat16):
-        y = conv3x3(x.bfloat16(), weight, bias)
+        y = operator(x.bfloat16(), weight, bias)
     assert y.dtype is torch.float32
 
 

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from pictorch.errors import RecipeError
 from pictorch.images import InputSpec
+from pictorch.kernels import layers
+from pictorch.kernels.layers import suitable_layers, use_conv3x3
 from pictorch.networks import Classifier, build_network
 from pictorch.recipe import ModelSection
 
@@ -81,3 +83,31 @@ def test_widths_of_other_networks_are_fixed() -> None:
     section = ModelSection(name="lenet", depth=3)
     with pytest.raises(RecipeError, match=r"^model\.depth: that of lenet is fixed; give `--set model\.depth"):
         build_network(section, 10, InputSpec(stored_size=32, image_size=32))
+
+
+@pytest.mark.parametrize("whitening", [True, False])
+def test_where_it_trains_by_kernels_pooling_is_part_of_the_convolution(
+    whitening: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+    real = layers.conv3x3_pool2
+    monkeypatch.setattr(
+        layers, "conv3x3_pool2", lambda x, *others: called.append(x.shape[2]) or real(x, *others)
+    )
+    network = built(widths=[8, 8, 8], depth=3, whitening=whitening).train()
+    images = torch.randint(256, (4, 32, 32, 3), dtype=torch.uint8)
+
+    def results() -> list[Tensor]:
+        network.zero_grad()
+        logits = network(images)
+        logits.logsumexp(1).sum().backward()
+        return [logits, *(p.grad for p in network.parameters() if p.grad is not None)]
+
+    theirs = results()
+    assert called == []
+    use_conv3x3(network, suitable_layers(network))
+    for mine, right in zip(results(), theirs, strict=True):
+        torch.testing.assert_close(mine, right, rtol=1e-4, atol=1e-5)
+    assert called == ([31, 15, 7] if whitening else [32, 16, 8])
+    network.eval()(images)
+    assert len(called) == 3

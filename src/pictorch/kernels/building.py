@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pictorch.durable import write_bytes
+from pictorch.durable import file_sha256, write_bytes
 from pictorch.errors import UserError
 from pictorch.places import cache_folder
 
@@ -52,7 +52,7 @@ def find_compiler() -> Compiler | Unavailable:
         except (OSError, subprocess.SubprocessError):
             continue
         if answer.returncode == 0 and answer.stdout:
-            return Compiler(path, answer.stdout.splitlines()[0])
+            return Compiler(os.path.abspath(path), answer.stdout.splitlines()[0])
     return Unavailable(
         f"CXX={named} is no C++ compiler that runs" if named else "no C++ compiler (c++, g++, clang++)"
     )
@@ -66,14 +66,33 @@ def built_path(compiler: Compiler) -> Path:
     return cache_folder() / "kernels" / key / "winograd.so"
 
 
+def is_built(path: Path) -> bool:
+    """Returns whether a library is there, and as it was built: a damaged one can end the process."""
+    try:
+        return file_sha256(path) == _hash_path(path).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return False
+
+
+def _hash_path(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
 def build(compiler: Compiler) -> Path | Unavailable:
     """Compiles all forms into one library and returns its path; at once where it was built before."""
     target = built_path(compiler)
     forms = _FORMS.get(platform.machine())
-    if target.exists():
+    if is_built(target):
         return target
     if forms is None:
         return Unavailable(f"no kernels are written for the processor {platform.machine()}")
+    try:
+        return _compiled(compiler, forms, target)
+    except (OSError, UserError) as error:
+        return Unavailable(str(error))
+
+
+def _compiled(compiler: Compiler, forms: dict[str, tuple[str, ...]], target: Path) -> Path | Unavailable:
     with tempfile.TemporaryDirectory() as folder:
         objects = [
             (f"{name}.o", [*options, str(SOURCES / "convolution.cpp")]) for name, options in forms.items()
@@ -87,10 +106,9 @@ def build(compiler: Compiler) -> Path | Unavailable:
         )
         if problem is not None:
             return Unavailable(f"{compiler.path} failed: {problem}")
-        try:
-            write_bytes(target, Path(folder, "winograd.so").read_bytes())
-        except UserError as error:
-            return Unavailable(str(error))
+        library = Path(folder, "winograd.so").read_bytes()
+    write_bytes(target, library)
+    write_bytes(_hash_path(target), hashlib.sha256(library).hexdigest().encode())
     return target
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pictorch.kernels.building import Unavailable, build, built_path, find_compiler
+from pictorch.kernels.building import Unavailable, build, built_path, find_compiler, is_built
 
 # What a kernel may differ by from float64, as a share of the largest value: F(4x4, 3x3) in float32 has 1e-6.
 TOLERANCE = 1e-4
@@ -34,54 +34,95 @@ class Kernels:
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Returns the output (N, O, H, W) for x (N, C, H, W), weight (O, C, 3, 3) and bias (O) or None."""
-        return self._convolve(self.library.pictorch_forward, x, weight, weight.shape[0], bias)
+        y = _empty_map(x, weight.shape[0], *x.shape[2:])
+        self._forward(x, weight, bias, y, None)
+        return y
 
-    def input_gradient(self, gradient: Tensor, weight: Tensor) -> Tensor:
-        """Returns the gradient of x (N, C, H, W) from that of the output (N, O, H, W)."""
-        return self._convolve(self.library.pictorch_input_gradient, gradient, weight, weight.shape[1])
+    def forward_pool2(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the output, max-pooled 2x2, and which pixels it was: (N, O, H/2, W/2), float32 and uint8.
 
-    def weight_gradient(self, x: Tensor, gradient: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the gradients of weight, in its order of memory, and of bias."""
+        The pixels of a window have the numbers 0 to 3, row by row. A last odd row or column is left out.
+        """
+        y = _empty_map(x, weight.shape[0], x.shape[2] // 2, x.shape[3] // 2)
+        which = torch.empty_like(y, dtype=torch.uint8)
+        self._forward(x, weight, bias, y, which)
+        return y, which
+
+    def input_gradient(
+        self,
+        gradient: Tensor,
+        weight: Tensor,
+        which: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Returns the gradient of x (N, C, H, W) from that of the output (N, O, H, W).
+
+        After pooling, `which` says which pixels the output was, and `size` is (H, W).
+        """
+        gradient = _channels_last(gradient)
+        of_x = _empty_map(gradient, weight.shape[1], *(size or gradient.shape[2:]))
+        sizes = _sizes(of_x, weight.shape[0], which)
+        self.library.pictorch_input_gradient(
+            self.number,
+            sizes,
+            gradient.data_ptr(),
+            None if which is None else (which := _channels_last(which)).data_ptr(),
+            weight.data_ptr(),
+            _steps(weight),
+            of_x.data_ptr(),
+            (memory := self._memory(sizes)).data_ptr(),
+            torch.get_num_threads(),
+        )
+        del memory
+        return of_x
+
+    def weight_gradient(
+        self, x: Tensor, gradient: Tensor, weight: Tensor, which: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the gradients of weight, in its order of memory, and of bias.
+
+        After pooling, `which` says which pixels the output was.
+        """
         x, gradient = _channels_last(x), _channels_last(gradient)
-        sizes = _sizes(x, gradient.shape[1])
+        sizes = _sizes(x, gradient.shape[1], which)
         of_weight, of_bias = torch.empty_like(weight), gradient.new_empty(gradient.shape[1])
         self.library.pictorch_weight_gradient(
             self.number,
             sizes,
             x.data_ptr(),
             gradient.data_ptr(),
+            None if which is None else (which := _channels_last(which)).data_ptr(),
             of_weight.data_ptr(),
             _steps(of_weight),
             of_bias.data_ptr(),
-            (memory := self._memory(x, sizes)).data_ptr(),
+            (memory := self._memory(sizes)).data_ptr(),
             torch.get_num_threads(),
         )
         del memory
         return of_weight, of_bias
 
-    def _convolve(
-        self, function: Any, x: Tensor, weight: Tensor, outputs: int, *bias: Tensor | None
-    ) -> Tensor:
-        x = _channels_last(x)
-        sizes = _sizes(x, outputs)
-        y = torch.empty((x.shape[0], outputs, *x.shape[2:]), dtype=x.dtype, memory_format=torch.channels_last)
-        memory = self._memory(x, sizes)
-        whole_bias = [None if one is None else one.contiguous() for one in bias]
-        function(
+    def _forward(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, which: Tensor | None
+    ) -> None:
+        x, bias = _channels_last(x), None if bias is None else bias.contiguous()
+        sizes = _sizes(x, weight.shape[0], which)
+        self.library.pictorch_forward(
             self.number,
             sizes,
             x.data_ptr(),
             weight.data_ptr(),
             _steps(weight),
-            *(None if one is None else one.data_ptr() for one in whole_bias),
+            None if bias is None else bias.data_ptr(),
             y.data_ptr(),
-            memory.data_ptr(),
+            None if which is None else which.data_ptr(),
+            (memory := self._memory(sizes)).data_ptr(),
             torch.get_num_threads(),
         )
-        return y
+        del memory
 
-    def _memory(self, like: Tensor, sizes: Any) -> Tensor:
-        return like.new_empty(self.library.pictorch_memory(self.number, sizes, torch.get_num_threads()))
+    def _memory(self, sizes: Any) -> Tensor:
+        floats = self.library.pictorch_memory(self.number, sizes, torch.get_num_threads())
+        return torch.empty(floats, dtype=torch.float32, device="cpu")
 
 
 def open_kernels(*, may_build: bool, instruction_set: str | None = None) -> Kernels | Unavailable:
@@ -98,7 +139,7 @@ def open_kernels(*, may_build: bool, instruction_set: str | None = None) -> Kern
         built = build(compiler)
         if isinstance(built, Unavailable):
             return built
-    elif not path.exists():
+    elif not is_built(path):
         return Unavailable("they are not built yet")
     return load(path, instruction_set)
 
@@ -128,9 +169,9 @@ def _declare(library: Any) -> None:
     library.pictorch_memory.argtypes = [ctypes.c_int, sizes, ctypes.c_int]
     library.pictorch_memory.restype = ctypes.c_int64
     for function, middle in (
-        (library.pictorch_forward, [pointer, pointer, sizes, pointer, pointer]),
-        (library.pictorch_input_gradient, [pointer, pointer, sizes, pointer]),
-        (library.pictorch_weight_gradient, [pointer, pointer, pointer, sizes, pointer]),
+        (library.pictorch_forward, [pointer, pointer, sizes, *[pointer] * 3]),
+        (library.pictorch_input_gradient, [*[pointer] * 3, sizes, pointer]),
+        (library.pictorch_weight_gradient, [*[pointer] * 4, sizes, pointer]),
     ):
         function.argtypes, function.restype = [*head, *middle, *tail], None
     process = ctypes.CDLL(None)
@@ -158,7 +199,15 @@ def _differences(
     exact = [one.double().requires_grad_() for one in (x, weight, bias)]
     with torch.enable_grad():
         y = F.conv2d(exact[0], exact[1], exact[2], padding=1)
-    right = [y.detach(), *torch.autograd.grad(y, exact, gradient.double())]
+    right = [y.detach(), *torch.autograd.grad(y, exact, gradient.double(), retain_graph=True)]
+    if min(height, width) > 1:
+        with torch.enable_grad():
+            pooled = F.max_pool2d(y, 2)
+        gradient = gradient[:, :, : height // 2, : width // 2]
+        small, which = kernels.forward_pool2(x, weight, bias)
+        mine += [small, kernels.input_gradient(gradient, weight, which, (height, width))]
+        mine += kernels.weight_gradient(x, gradient, weight, which)
+        right += [pooled.detach(), *torch.autograd.grad(pooled, exact, gradient.double())]
     return [float((m - r).abs().max() / r.abs().max()) for m, r in zip(mine, right, strict=True)]
 
 
@@ -166,9 +215,14 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _sizes(x: Tensor, outputs: int) -> Any:
+def _empty_map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
+    shape = (like.shape[0], channels, height, width)
+    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
+
+
+def _sizes(x: Tensor, outputs: int, which: Tensor | None) -> Any:
     images, inputs, height, width = x.shape
-    return (ctypes.c_int64 * 5)(images, height, width, inputs, outputs)
+    return (ctypes.c_int64 * 6)(images, height, width, inputs, outputs, which is not None)
 
 
 def _steps(weight: Tensor) -> Any:

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pictorch.kernels.layers import Conv3x3
+
 WIDTHS = (64, 256, 256)
 DEPTH = 2
 
@@ -56,7 +58,7 @@ class _Group(nn.Module):
         self.has_shortcut = depth > 2
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.activations[0](self.norms[0](F.max_pool2d(self.convolutions[0](x), 2)))
+        x = self.activations[0](self.norms[0](_pooled(self.convolutions[0], x)))
         shortcut, last = x, len(self.convolutions) - 1
         for place in range(1, last + 1):
             x = self.norms[place](self.convolutions[place](x))
@@ -64,3 +66,13 @@ class _Group(nn.Module):
                 x = x + shortcut
             x = self.activations[place](x)
         return x
+
+
+def _pooled(convolution: nn.Module, x: Tensor) -> Tensor:
+    """Returns what a convolution gives, max-pooled 2x2; by kernels of our own it is one step."""
+    *whitening, last = convolution if isinstance(convolution, nn.Sequential) else [convolution]
+    if not isinstance(last, Conv3x3):
+        return F.max_pool2d(convolution(x), 2)
+    for layer in whitening:
+        x = layer(x)
+    return last.forward_pool2(x)

@@ -1,7 +1,10 @@
 // The C interface: which forms this processor can run, and the three operations of each.
 //
-// `sizes` are images, height, width, inputs, outputs; `steps` those of the filters from output to output, input to
-// input, row to row and column to column, in floats. Maps are NHWC and dense. Nothing is checked here.
+// `sizes` are images, height, width, inputs, outputs and whether the output is pooled; `steps` those of the filters from
+// output to output, input to input, row to row and column to column, in floats. Maps are NHWC and dense; `which` is null
+// unless the output is pooled. Nothing is checked here.
+#include <initializer_list>
+
 #include "shapes.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -32,7 +35,7 @@ Candidate candidate(int number) {
 }
 
 const Form& form_of(int number) { return *candidate(number).form; }
-Shape shape_of(const int64_t* sizes) { return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]}; }
+Shape shape_of(const int64_t* sizes) { return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5] != 0}; }
 template <class Float> Filters<Float> filters_of(Float* first, const int64_t* steps) {
     return {first, steps[0], steps[1], steps[2], steps[3]};
 }
@@ -47,30 +50,33 @@ EXPORT const char* pictorch_form_name(int number) {
 
 EXPORT int pictorch_form_runs(int number) { return candidate(number).runs; }
 
+// Floats of memory to work in, enough for all operations of these sizes.
 EXPORT int64_t pictorch_memory(int form, const int64_t* sizes, int threads) {
-    Shape shape = shape_of(sizes);
-    const int64_t backward = form_of(form).weight_gradient_memory(shape, threads);
-    const int64_t forward = form_of(form).convolve_memory(shape, threads);
-    return forward > backward ? forward : backward;
+    const Shape shape = shape_of(sizes);
+    int64_t most = 0;
+    for (auto memory : {form_of(form).convolve_memory, form_of(form).input_gradient_memory,
+                        form_of(form).weight_gradient_memory})
+        if (memory(shape, threads) > most) most = memory(shape, threads);
+    return most;
 }
 
 EXPORT void pictorch_forward(int form, const int64_t* sizes, const float* input, const float* filters,
-                             const int64_t* steps, const float* bias, float* output, float* memory, int threads) {
-    form_of(form).convolve(shape_of(sizes), input, filters_of(filters, steps), bias, output, memory, threads);
+                             const int64_t* steps, const float* bias, float* output, uint8_t* which, float* memory,
+                             int threads) {
+    form_of(form).convolve(shape_of(sizes), input, filters_of(filters, steps), bias, output, which, memory,
+                           threads);
 }
 
-// The gradient of the input: `sizes` has the gradient's channels as inputs.
-EXPORT void pictorch_input_gradient(int form, const int64_t* sizes, const float* gradient, const float* filters,
-                                    const int64_t* steps, float* output, float* memory, int threads) {
-    // The filters turned by 180 degrees, from outputs to inputs.
-    const Filters<const float> turned{filters + 2 * steps[2] + 2 * steps[3], steps[1], steps[0], -steps[2],
-                                      -steps[3]};
-    form_of(form).convolve(shape_of(sizes), gradient, turned, nullptr, output, memory, threads);
+EXPORT void pictorch_input_gradient(int form, const int64_t* sizes, const float* gradient, const uint8_t* which,
+                                    const float* filters, const int64_t* steps, float* output, float* memory,
+                                    int threads) {
+    form_of(form).input_gradient(shape_of(sizes), gradient, which, filters_of(filters, steps), output, memory,
+                                 threads);
 }
 
 EXPORT void pictorch_weight_gradient(int form, const int64_t* sizes, const float* input, const float* gradient,
-                                     float* filters, const int64_t* steps, float* bias, float* memory,
-                                     int threads) {
-    form_of(form).weight_gradient(shape_of(sizes), input, gradient, filters_of(filters, steps), bias, memory,
-                                  threads);
+                                     const uint8_t* which, float* filters, const int64_t* steps, float* bias,
+                                     float* memory, int threads) {
+    form_of(form).weight_gradient(shape_of(sizes), input, gradient, which, filters_of(filters, steps), bias,
+                                  memory, threads);
 }

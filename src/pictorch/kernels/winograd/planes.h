@@ -7,6 +7,8 @@ namespace FORM {
 
 constexpr int PANEL = 2;          // vectors that a block of a product is wide
 constexpr int64_t SPARE = 3 * 16;  // floats between planes, so that they do not share a set of the cache
+constexpr int64_t CACHE_FLOATS = 224 * 1024;            // that a chunk's planes may take: 0.9 MB
+constexpr int64_t LAST_CACHE_FLOATS = 4 * 1024 * 1024;  // that filters' planes or a map may take: 17 MB
 
 INLINE int64_t rounded_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 INLINE int64_t vectors(int64_t channels) { return (channels + LANES - 1) / LANES; }

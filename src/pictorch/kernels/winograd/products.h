@@ -10,6 +10,14 @@
 
 namespace FORM {
 
+// Asks for floats that are soon needed: to be added to, or (from the second-level cache) of the next panel.
+template <int FLOATS> INLINE void prefetch_result(float* from) {
+    for (int at = 0; at < FLOATS; at += 16) __builtin_prefetch(from + at, 1, 3);
+}
+template <int FLOATS> INLINE void prefetch_panel(const float* from) {
+    for (int at = 0; at < FLOATS; at += 16) __builtin_prefetch(from + at, 0, 2);
+}
+
 // result[R][V] = left[R][depth] * right[depth][V], V in vectors; left lies in panels of one vector.
 template <int R, int V>
 void block(int64_t depth, const float* left, int64_t left_panel, const float* right, float* result) {
@@ -18,6 +26,7 @@ void block(int64_t depth, const float* left, int64_t left_panel, const float* ri
         const int64_t steps = depth - at < LANES ? depth - at : LANES;
 #pragma GCC unroll 4
         for (int64_t k = 0; k < steps; k++, right += V * LANES) {
+            prefetch_panel<V * LANES>(right + depth * V * LANES);
             Vector factors[V];
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++) factors[v] = load(right + v * LANES);
@@ -73,6 +82,7 @@ constexpr int TURNED_ROWS = LANES / 2;
 template <int V> INLINE void turned_block(int64_t depth, const float* left, const float* right, float* result) {
     constexpr int R = TURNED_ROWS;
     Vector sums[R][V] = {};
+    prefetch_result<R * V * LANES>(result);
 #pragma GCC unroll 4
     for (int64_t k = 0; k < depth; k++, left += LANES, right += V * LANES) {
         Vector factors[V];

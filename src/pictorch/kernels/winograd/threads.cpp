@@ -3,6 +3,7 @@
 // functions, which GNU's, LLVM's and Intel's OpenMP all have. Without them each call starts threads and ends them.
 #include "threads.h"
 
+#include <cfenv>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -23,18 +24,24 @@ struct Work {
     int parts;
     void (*body)(const void*, int);
     const void* data;
+    std::fenv_t arithmetic;  // the caller's: whether denormals are zeros is otherwise each thread's own
 };
 
 void as_member_of_team(void* given) {
     const Work& work = *static_cast<const Work*>(given);
+    std::fenv_t before;
+    std::fegetenv(&before);
+    std::fesetenv(&work.arithmetic);
     for (int part = thread_number(); part < work.parts; part += team_size()) work.body(work.data, part);
+    std::fesetenv(&before);
 }
 }  // namespace
 
 void in_parallel(int parts, void (*body)(const void*, int), const void* data) {
     if (parts == 1) return body(data, 0);
     if (parallel) {
-        Work work{parts, body, data};
+        Work work{parts, body, data, {}};
+        std::fegetenv(&work.arithmetic);
         return parallel(as_member_of_team, &work, static_cast<unsigned>(parts), 0);
     }
     std::vector<std::thread> others;

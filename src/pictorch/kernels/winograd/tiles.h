@@ -60,12 +60,32 @@ void into_planes(const Shape& shape, const Map<const float>& map, int border, in
     }
 }
 
-// Writes the 4x4 output pixels of `count` tiles from `first` on, as far as they lie inside the map. `past_caches` is
-// for maps that no cache can hold until somebody reads them.
-inline void out_of_planes(const Shape& shape, const Plane& plane, const float* planes, int64_t first,
-                          int64_t count, const float* bias, const Map<float>& map, bool past_caches) {
+// Whether a map should be written past the caches: none can hold it until somebody reads it, and lines are whole.
+inline bool streams_to(const Map<float>& map, int64_t images) {
     const bool aligned = reinterpret_cast<uintptr_t>(map.pixels) % 64 == 0 && map.step % 16 == 0;
-    const bool streams = past_caches && aligned;
+    return aligned && images * map.height * map.width * map.step > LAST_CACHE_FLOATS;
+}
+
+// Of the vectors of a map's channels, how many lanes of this one hold channels.
+template <class Float> INLINE int lanes_of(const Map<Float>& map, int64_t vector) {
+    const int64_t left = map.channels - vector * LANES;
+    return static_cast<int>(left < LANES ? left : LANES);
+}
+
+// With `streams` all vectors are whole.
+INLINE void write(float* to, Vector value, int lanes, bool streams) {
+    if (streams)
+        stream(to, value);
+    else if (lanes == LANES)
+        store(to, value);
+    else
+        store(to, value, lanes);
+}
+
+// Writes the 4x4 output pixels of `count` tiles from `first` on, as far as they lie inside the map.
+inline void out_of_planes(const Shape& shape, const Plane& plane, const float* planes, int64_t first,
+                          int64_t count, const float* bias, const Map<float>& map) {
+    const bool streams = streams_to(map, shape.images);
     for (int64_t number = 0; number < count; number++) {
         const Place place(shape, first + number);
         const int64_t rows = map.height - place.top < TILE ? map.height - place.top : TILE;
@@ -73,8 +93,7 @@ inline void out_of_planes(const Shape& shape, const Plane& plane, const float* p
         float* begin = map.pixels + ((place.image * map.height + place.top) * map.width + place.left) * map.step;
         for (int64_t vector = 0; vector < vectors(map.channels); vector++) {
             const float* from = planes + plane.offset(number, vector);
-            const int64_t left = map.channels - vector * LANES;
-            const int lanes = static_cast<int>(left < LANES ? left : LANES);
+            const int lanes = lanes_of(map, vector);
             const Vector added = bias ? load(bias + vector * LANES, lanes) : Vector{};
             const auto at = [&](int i, int j) __attribute__((always_inline)) {
                 return load(from + (i * 6 + j) * plane.size());
@@ -82,17 +101,37 @@ inline void out_of_planes(const Shape& shape, const Plane& plane, const float* p
             float* to = begin + vector * LANES;
             transform<Output>(at, [&](int i, int j, Vector value) __attribute__((always_inline)) {
                 if (i >= rows || j >= columns) return;
-                float* pixel = to + (i * map.width + j) * map.step;
-                if (streams)  // then all vectors are whole
-                    stream(pixel, value + added);
-                else if (lanes == LANES)
-                    store(pixel, value + added);
-                else
-                    store(pixel, value + added, lanes);
+                write(to + (i * map.width + j) * map.step, value + added, lanes, streams);
             });
         }
     }
     if (streams) end_of_stream();
+}
+
+// Adds up 6x6 pixels of `count` tiles from `first` on, as far as they lie inside the map. Tiles overlap by two pixels;
+// those of an image must come in their order, for the first that reaches a pixel writes it.
+inline void add_out_of_planes(const Shape& shape, const Plane& plane, const float* planes, int64_t first,
+                              int64_t count, const Map<float>& map) {
+    for (int64_t number = 0; number < count; number++) {
+        const Place place(shape, first + number);
+        const int64_t top = place.top - 1, left = place.left - 1;
+        const int64_t begin = ((place.image * map.height + top) * map.width + left) * map.step;
+        const bool below = place.top > 0, beside = place.left > 0;
+        for (int64_t vector = 0; vector < vectors(map.channels); vector++) {
+            const float* from = planes + plane.offset(number, vector);
+            const int lanes = lanes_of(map, vector);
+            const auto at = [&](int i, int j) __attribute__((always_inline)) {
+                return load(from + (i * 6 + j) * plane.size());
+            };
+            transform<InputGradient>(at, [&](int i, int j, Vector value) __attribute__((always_inline)) {
+                if (top + i < 0 || top + i >= map.height || left + j < 0 || left + j >= map.width) return;
+                float* to = map.pixels + begin + (i * map.width + j) * map.step + vector * LANES;
+                const bool written = (below && i < 2) || (beside && j < 2);
+                if (written) value += lanes == LANES ? load(to) : load(to, lanes);
+                write(to, value, lanes, false);
+            });
+        }
+    }
 }
 
 }  // namespace FORM
