@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from pictorch import images
 from pictorch.errors import CheckpointError, DataError
 from pictorch.images import (
     MAX_PIXELS,
@@ -28,6 +29,7 @@ from pictorch.images import (
     shown,
     side_in_header,
 )
+from pictorch.plain_png import PlainPng, plain_png
 
 Pixels = NDArray[np.uint8]
 
@@ -293,6 +295,68 @@ def test_nothing_but_data_errors_comes_out(garbage: bytes, format_name: str) -> 
         assert got.shape == (4, 4, 3)
 
 
+def in_the_ordinary_way(data: bytes) -> Pixels | str:
+    """Returns the pixels, or the error, of an image file that Pillow opens itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "plain_png", lambda data: None)
+        return pixels_or_error(data)
+
+
+def pixels_or_error(data: bytes) -> Pixels | str:
+    try:
+        return decode(data, 8).pixels
+    except DataError as error:
+        return str(error)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.sampled_from(["L", "RGB"]), st.integers(0, 9))
+@settings(max_examples=60)
+def test_a_plain_png_has_the_pixels_that_pillow_reads(height: int, width: int, mode: str, level: int) -> None:
+    data = file_of(Image.fromarray(noise(height, width)).convert(mode), compress_level=level)
+    plain = plain_png(data)
+    assert plain is not None
+    assert (plain.size, plain.mode) == ((width, height), mode)
+    assert np.array_equal(decode(data, 8).pixels, in_the_ordinary_way(data))
+
+
+@given(st.integers(0, 400), st.integers(0, 255), st.booleans())
+@settings(max_examples=200)
+def test_a_changed_png_gives_what_pillow_gives(place: int, byte: int, is_cut: bool) -> None:
+    """Whatever stands in the file: the same pixels or the same words."""
+    data = file_of(noise(8, 8))
+    place %= len(data)
+    changed = data[:place] + data[place + 1 :] if is_cut else data[:place] + bytes([byte]) + data[place + 1 :]
+    assert np.array_equal(pixels_or_error(changed), in_the_ordinary_way(changed))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        file_of(noise(257, 256)),
+        file_of(noise(200, 200)),
+        file_of(noise(8, 8), transparency=(1, 2, 3)),
+        file_of(noise(8, 8), pnginfo=PngImagePlugin.PngInfo(), dpi=(72, 72)),
+        file_of(Image.new("RGBA", (8, 8))),
+        file_of(Image.new("P", (8, 8))),
+        file_of(Image.new("1", (8, 8))),
+        file_of(Image.new("I;16", (8, 8))),
+        file_of(noise(8, 8), exif=b"Exif\0\0II*\0"),
+    ],
+    ids=["pixels", "bytes", "colour", "text", "alpha", "palette", "bits", "deep", "exif"],
+)
+def test_a_png_with_more_in_it_is_left_to_pillow(data: bytes) -> None:
+    assert plain_png(data) is None
+
+
+def test_the_size_of_a_plain_png_is_checked_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(width: int, height: int) -> None:
+        raise DataError(f"{width} x {height}")
+
+    monkeypatch.setattr(PlainPng, "image", lambda self: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=r"^9 x 7$"):
+        decode(file_of(noise(7, 9)), 8, check=refuse)
+
+
 def test_names_are_shown_in_one_line() -> None:
     assert refusal(b"", "katze.png")
     with pytest.raises(DataError, match=r"^a\\nb\\udcff\.png: "):
@@ -304,7 +368,7 @@ def test_warning_filters_are_as_before_when_threads_decode_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each thread is kept inside until the others are, and they leave in the order of their coming."""
-    data = file_of(noise(8, 8))
+    data = file_of(noise(8, 8), "BMP")
     before = list(warnings.filters)
     inside = [threading.Event() for _ in range(3)]
     outside = [threading.Event() for _ in range(3)]

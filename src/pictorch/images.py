@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pictorch.errors import CheckpointError, DataError
+from pictorch.plain_png import plain_png
 
 Pixels = NDArray[np.uint8]
 Fit = Literal["crop", "pad", "stretch"]
@@ -145,8 +146,15 @@ def decode(
     data: bytes, stored_size: int, name: str = "image", fit: Fit = "crop", check: SizeCheck | None = None
 ) -> Decoded:
     """Returns what decode_image returns, with the facts of the file; raises DataError with `name`."""
-    with _opened(data, name) as image:
+    plain = plain_png(data)
+    if plain is not None:
         if check is not None:
+            check(*plain.size)
+        if (quick := plain.image()) is not None:
+            with _explained(shown(name)):
+                return Decoded(_fitted(quick, stored_size, fit), *plain.size, several_frames=False)
+    with _opened(data, name) as image:
+        if check is not None and plain is None:
             check(*image.size)
         image.load()
         upright = _upright(image)
@@ -196,6 +204,8 @@ def fit_pixels(pixels: Pixels, stored_size: int, fit: Fit = "crop") -> Decoded:
 
 def shown(name: str) -> str:
     """Returns a file name as it can stand in one line: control and undecodable characters escaped."""
+    if name.isprintable():
+        return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
@@ -283,7 +293,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         on_white = Image.new("RGB", image.size, "white")
         on_white.paste(rgba, mask=rgba.getchannel("A"))
         return on_white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

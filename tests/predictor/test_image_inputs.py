@@ -4,11 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from messages.faults import ordinary_rights
 from pictorch.errors import DataError
+from pictorch.images import InputSpec
 from pictorch.predictor import image_inputs
-from pictorch.predictor.image_inputs import Refusal, found_files, read_image_file
+from pictorch.predictor.image_inputs import Refusal, found_files, given_images, read_image_file
+from pictorch.predictor.shard import Shard
 
 
 def touched(*names: str) -> None:
@@ -69,10 +72,23 @@ def test_what_gives_nothing_is_refused_by_its_name(name: str) -> None:
 
 
 def test_a_pipe_and_a_broken_link_are_refused_and_not_waited_for() -> None:
-    touched("place/a.png")
+    Path("place").mkdir(exist_ok=True)
     os.mkfifo("place/pipe.png")
     Path("place/link.png").symlink_to("nowhere")
-    assert [isinstance(each, Refusal) for each in found_files("place") or ()] == [False, True, True]
+    Image.new("RGB", (4, 4)).save("place/a.png")
+    read = [each.fitted(InputSpec(4, 4)) for each in given_images(["place"])]
+    assert [isinstance(each, Refusal) for each in read] == [False, True, True]
+    assert all("is no regular file" in each.error for each in read if isinstance(each, Refusal))
+
+
+def test_only_the_files_of_ones_own_shard_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    touched(*(f"place/{number}.png" for number in range(8)))
+    looked_at: list[str] = []
+    isfile = os.path.isfile
+    monkeypatch.setattr(os.path, "isfile", lambda path: looked_at.append(path) or isfile(path))
+    for each in Shard.parse("3/4").of(given_images(["place"])):
+        each.fitted(InputSpec(4, 4))
+    assert looked_at == ["place/2.png", "place/6.png"]
 
 
 def test_a_closed_folder_is_refused_and_the_rest_goes_on() -> None:

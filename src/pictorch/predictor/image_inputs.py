@@ -27,6 +27,7 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 LISTS = (".txt", ".lst", ".list", ".csv", ".tsv")
 LARGEST_FILE_BYTES = 2**30
+_FIRST_READ_BYTES, _LARGE_READ_BYTES = 2**16, 2**20
 _PATH_COLUMNS = ("path", "source", "image", "file", "filename")
 _LOOKED_AT_BYTES = 4096
 _TAKEN = (
@@ -61,6 +62,8 @@ class Given:
         if isinstance(self.image, Refusal):
             return self.image
         try:
+            if not self.named:
+                _check_is_regular(self.name)
             return _pixels(self.image, spec, self.name)
         except DataError as error:
             return Refusal(self.name, str(error), self.named)
@@ -146,16 +149,24 @@ def found_files(place: str | os.PathLike[str]) -> Iterator[str | Refusal] | None
 
 def read_image_file(path: str) -> bytes:
     """Returns the bytes of a file; raises DataError."""
+    parts: list[bytes] = []
+    read_bytes = 0
     try:
-        with open(path, "rb", buffering=0) as file:
-            # To ask for more than there is costs more than to read a small file.
-            is_small = 0 < os.fstat(file.fileno()).st_size <= LARGEST_FILE_BYTES
-            data = file.readall() if is_small else file.read(LARGEST_FILE_BYTES + 1)
+        # Calls of the system alone: a file object around them takes longer than a small image's read.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while part := os.read(descriptor, _LARGE_READ_BYTES if parts else _FIRST_READ_BYTES):
+                parts.append(part)
+                read_bytes += len(part)
+                if read_bytes > LARGEST_FILE_BYTES:
+                    raise DataError(
+                        f"{shown(path)} has more than {LARGEST_FILE_BYTES:,} bytes; make the image smaller"
+                    )
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         raise DataError(f"{shown(path)} {unreadable(path, error)}") from None
-    if len(data) > LARGEST_FILE_BYTES:
-        raise DataError(f"{shown(path)} has more than {LARGEST_FILE_BYTES:,} bytes; make the image smaller")
-    return data
+    return b"".join(parts)
 
 
 def _refused_if_none(found: Iterator[str | Refusal], path: str, reason: str) -> Iterator[str | Refusal]:
@@ -183,15 +194,15 @@ def _below(top: str) -> Iterator[str | Refusal]:
                         files.append(entry.name)
         except OSError as error:
             yield Refusal(inside, f"{shown(inside)} {unreadable(inside, error)}", named=inside == top)
-        for name in sorted(files):
-            yield _regular(os.path.join(inside, name))
+        files.sort()
+        yield from (os.path.join(inside, name) for name in files)
         pending += [os.path.join(inside, name) for name in sorted(folders, reverse=True)]
 
 
 def _matches(pattern: str) -> Iterator[str | Refusal]:
     for path in sorted(glob.iglob(pattern, recursive=True)):
         if not os.path.isdir(path):
-            yield _regular(path)
+            yield path
 
 
 def _is_text(path: str) -> bool:
@@ -208,8 +219,7 @@ def _listed(path: str) -> Iterator[str | Refusal]:
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             for entry in _entries(lines, path.casefold()):
-                found = os.path.join(folder, entry)
-                yield _regular(found) if os.path.lexists(found) else found
+                yield os.path.join(folder, entry)
     except (OSError, csv.Error) as error:
         yield Refusal(path, f"{shown(path)} {unreadable(path, error)}", named=True)
 
@@ -233,8 +243,10 @@ def _entries(lines: Iterable[str], name: str) -> Iterator[str]:
             yield row[column]
 
 
-def _regular(path: str) -> str | Refusal:
-    """Returns the path of a regular file; a pipe would be waited for."""
-    if os.path.isfile(path):
-        return path
-    return Refusal(path, f"{shown(path)} is no regular file; remove it or name the others", named=False)
+def _check_is_regular(path: str) -> None:
+    """Raises DataError for what was found and is there, but is no regular file: a pipe would be waited for.
+
+    It is asked when its turn comes, so that of a shard only its own files are looked at.
+    """
+    if not os.path.isfile(path) and os.path.lexists(path):
+        raise DataError(f"{shown(path)} is no regular file; remove it or name the others")

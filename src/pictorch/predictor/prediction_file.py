@@ -1,7 +1,8 @@
 """Predictions of many images in a CSV, JSON lines or Parquet file, which a stopped call goes on with.
 
 Until it is finished its rows lie beside it in `<name>.unfinished`, a JSON object a line, and `<name>.json`
-says what they are of. At the end the rows become the file, and `<name>.json` counts them.
+says what they are of. The file itself, written at the same time, appears at the end, and `<name>.json` counts
+its rows.
 """
 
 import csv
@@ -9,8 +10,7 @@ import fcntl
 import io
 import json
 import shlex
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,11 +27,12 @@ from pictorch.predictor.shard import Shard
 
 _SYNCED_ROWS = 512  # so many are answered again after a stop by force
 _SHOWN_SECONDS = 10.0
-_ROW_GROUP = 65_536  # rows of Parquet that are in memory at a time
+_GROUP_CELLS = 2**17  # of Parquet that are in memory at a time
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes the beginning of a formula for
 
 Progress = Callable[[str], None]
 Record = Mapping[str, Any]
+Add = Callable[[Sequence[Record], bytes], object]  # takes rows, as records and as whole lines of JSON
 
 
 class Answer(Protocol):
@@ -96,19 +97,18 @@ def write_predictions(
         progress(f"{path} is finished already")
         return finished
     with _opened(path, rows_path) as file:
-        before, refused = _skip_rows(file, rows_path, images, path)
-        if before:
-            progress(f"going on behind the {before:,} rows that are there")
-        rows, refused = _append(rows_path, answers(images), shard, (before, refused), progress)
-        if rows == 0:
-            rows_path.unlink()
-            record.unlink()
-            raise DataError(
-                f"{path} would hold no row: shard {shard} of the images is empty; ask for fewer shards, or "
-                "give a source that holds images"
-            )
-        with rows_path.open("rb") as lines, durable.new_file(path) as target:
-            _WRITERS[path.suffix](lines, target, columns)
+        with durable.new_file(path) as target, _WRITERS[path.suffix](target, columns) as add:
+            before, refused = _skip_rows(file, rows_path, images, path, add)
+            if before:
+                progress(f"going on behind the {before:,} rows that are there")
+            rows, refused = _append(rows_path, answers(images), shard, (before, refused), add, progress)
+            if rows == 0:
+                rows_path.unlink()
+                record.unlink()
+                raise DataError(
+                    f"{path} would hold no row: shard {shard} of the images is empty; ask for fewer shards, "
+                    "or give a source that holds images"
+                )
         durable.write_json(record, {**facts, "rows": rows, "refused": refused})
         rows_path.unlink()
     return PredictionFile(path, rows, refused, before)
@@ -173,7 +173,9 @@ def _opened(path: Path, rows_path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _skip_rows(file: BinaryIO, rows_path: Path, images: Iterator[Given], path: Path) -> tuple[int, int]:
+def _skip_rows(
+    file: BinaryIO, rows_path: Path, images: Iterator[Given], path: Path, add: Add
+) -> tuple[int, int]:
     """Takes the images that have rows; returns how many they are, and how many of them tell of an error.
 
     A torn last line, of a stop by force, is cut off.
@@ -189,20 +191,28 @@ def _skip_rows(file: BinaryIO, rows_path: Path, images: Iterator[Given], path: P
                 f"{path}: the images are others than when it was begun (then {shown(found['source'])[:80]}); "
                 f"bring them back, or remove {path.name}.unfinished and {path.name}.json to begin again"
             )
+        add([found], line)
         rows, refused, whole_bytes = rows + 1, refused + ("error" in found), whole_bytes + len(line)
     durable.truncate(rows_path, whole_bytes)
     return rows, refused
 
 
 def _append(
-    rows_path: Path, answers: Iterator[Answer], shard: Shard, there: tuple[int, int], progress: Progress
+    rows_path: Path,
+    answers: Iterator[Answer],
+    shard: Shard,
+    there: tuple[int, int],
+    add: Add,
+    progress: Progress,
 ) -> tuple[int, int]:
     """Appends a row for each answer; returns the rows and those with an error, what was there included."""
     rows, refused = there
     began = shown_at = monotonic()
     while chunk := list(islice(answers, _SYNCED_ROWS)):
         records = [{"row": shard.place(rows + n), **answer.to_json()} for n, answer in enumerate(chunk)]
-        durable.append_line(rows_path, "\n".join(map(json.dumps, records)))
+        lines = "\n".join(map(json.dumps, records))
+        durable.append_line(rows_path, lines)
+        add(records, f"{lines}\n".encode())
         rows, refused = rows + len(chunk), refused + sum("error" in record for record in records)
         if monotonic() - shown_at > _SHOWN_SECONDS:
             shown_at = monotonic()
@@ -210,36 +220,54 @@ def _append(
     return rows, refused
 
 
-def _write_csv(lines: BinaryIO, target: BinaryIO, columns: int) -> None:
+@contextmanager
+def _csv_writer(target: BinaryIO, columns: int) -> Iterator[Add]:
     text = io.TextIOWrapper(target, "utf-8", "surrogateescape", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", *head(columns)])
-    for line in lines:
-        record = json.loads(line)
-        named = {**record, "source": plain_name(record["source"])}
-        writer.writerow([record["row"], *cells(named, columns)])
+
+    def add(records: Sequence[Record], lines: bytes) -> None:
+        for record in records:
+            named = {**record, "source": plain_name(record["source"])}
+            writer.writerow([record["row"], *cells(named, columns)])
+
+    yield add
     text.detach()
 
 
-def _write_jsonl(lines: BinaryIO, target: BinaryIO, columns: int) -> None:
-    shutil.copyfileobj(lines, target)
+@contextmanager
+def _jsonl_writer(target: BinaryIO, columns: int) -> Iterator[Add]:
+    yield lambda records, lines: target.write(lines)
 
 
-def _write_parquet(lines: BinaryIO, target: BinaryIO, columns: int) -> None:
+@contextmanager
+def _parquet_writer(target: BinaryIO, columns: int) -> Iterator[Add]:
     import pyarrow
     from pyarrow import parquet
 
     pairs = [kind for _ in range(columns) for kind in (pyarrow.string(), pyarrow.float64())]
     kinds = [pyarrow.int64(), pyarrow.string(), *pairs, pyarrow.string()]
     schema = pyarrow.schema(list(zip(["row", *head(columns)], kinds, strict=True)))
+    group_rows = max(_SYNCED_ROWS, _GROUP_CELLS // len(kinds))
+    rows: list[list[Any]] = []
     with parquet.ParquetWriter(target, schema) as writer:
-        while records := list(map(json.loads, islice(lines, _ROW_GROUP))):
-            rows = ([record["row"], *cells(record, columns)] for record in records)
+
+        def write_group() -> None:
             arrays = [
                 pyarrow.array(map(_utf8, column), kind)
                 for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)
             ]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            rows.clear()
+
+        def add(records: Sequence[Record], lines: bytes) -> None:
+            rows.extend([record["row"], *cells(record, columns)] for record in records)
+            if len(rows) >= group_rows:
+                write_group()
+
+        yield add
+        if rows:
+            write_group()
 
 
 def _utf8(cell: Any) -> Any:
@@ -247,4 +275,4 @@ def _utf8(cell: Any) -> Any:
     return cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
 
 
-_WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
+_WRITERS = {".csv": _csv_writer, ".jsonl": _jsonl_writer, ".parquet": _parquet_writer}

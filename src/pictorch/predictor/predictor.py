@@ -31,6 +31,7 @@ from pictorch.softmax import probabilities
 from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, view_of
 
 _BATCH_SIZE = 32
+_BATCHES_AHEAD = 2  # so many wait for a CPU, which has work while rows go to the disk
 _MOST_SHOWN = 24
 _PICTURE_SIDE = 96
 
@@ -137,7 +138,7 @@ class Predictor:
         with ThreadPoolExecutor(cpus) as pool:
             while batch := list(islice(waiting, _BATCH_SIZE)):
                 begun.append(pool.submit(self._answered, batch, top, choice))
-                if len(begun) > cpus:
+                if len(begun) > cpus + _BATCHES_AHEAD:
                     yield from begun.popleft().result()
             while begun:
                 yield from begun.popleft().result()
@@ -153,9 +154,9 @@ class Predictor:
     def _answered(self, images: Sequence[Given], top: int, choice: ViewChoice) -> list[Prediction | Refusal]:
         fitted = [image.fitted(self.bundle.input) for image in images]
         pixels = [each for each in fitted if not isinstance(each, Refusal)]
-        rows = iter(self._answers(np.stack(pixels), choice) if pixels else ())
+        classes = iter(self._classes(self._answers(np.stack(pixels), choice), top) if pixels else ())
         return [
-            each if isinstance(each, Refusal) else self._prediction(one.name, next(rows), top)
+            each if isinstance(each, Refusal) else Prediction(one.name, next(classes))
             for one, each in zip(images, fitted, strict=True)
         ]
 
@@ -217,10 +218,13 @@ class Predictor:
         )
         return probabilities(mean)
 
-    def _prediction(self, source: str, row: NDArray[np.floating[Any]], top: int) -> Prediction:
-        order = np.argsort(-row, kind="stable")[:top]
+    def _classes(self, rows: NDArray[np.floating[Any]], top: int) -> Iterator[tuple[tuple[str, float], ...]]:
+        """Yields the `top` most likely classes of each row of probabilities (N, C), with their own."""
+        order = np.argsort(-rows, axis=1, kind="stable")[:, :top]
+        highest = np.take_along_axis(rows, order, axis=1)
         names = self.bundle.class_names
-        return Prediction(source, tuple((names[place], float(row[place])) for place in order))
+        for places, values in zip(order.tolist(), highest.tolist(), strict=True):
+            yield tuple(zip(map(names.__getitem__, places), values, strict=True))
 
 
 @dataclass(frozen=True)
