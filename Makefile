@@ -24,8 +24,10 @@ static: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-soak: $(READY)  ## 100,000 requests to a server, whose memory must not grow
+soak: $(READY)  ## 100,000 requests, a source of 1,000,000 images: memory must not grow; a host is lost
 	PICTORCH_SOAK_REQUESTS=100000 $(BIN)/pytest tests/serving/test_soak.py
+	PICTORCH_SOAK_HOSTS=2 $(BIN)/pytest tests/training/test_soak_hosts.py
+	PICTORCH_SOAK_ENTRIES=1000000 $(BIN)/pytest tests/predictor/test_prediction_soak.py
 
 wheel: $(READY)  ## builds the source archive, and from it the wheel, into dist/
 	rm -rf dist

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import shutil
+import time
 import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -13,8 +14,10 @@ from typing import Any
 
 from pictorch import durable, host, notebook
 from pictorch.datasets.sources import SOURCES, locate_source
-from pictorch.errors import UserError
+from pictorch.errors import MissingPartError, ResourceError, UserError
 from pictorch.formats import plain
+from pictorch.kernels import measurements
+from pictorch.kernels.building import Compiler, Unavailable, built_path, find_compiler, is_built
 from pictorch.places import cache_folder, data_folders
 from pictorch.recipe import SECTIONS, DataSection, TrainSection, default_of
 from pictorch.recipe.files import recipe_header
@@ -32,11 +35,14 @@ class Diagnosis:
 
     `versions`, `processor`, `memory`, `disk` are records; `devices`, `data` (named sources), `parts`
     (optional ones, with what they lack and the line that installs it) are lists of them; `auto` tells
-    for each field of the recipe that may be 'auto' its value here, the rule and what it is worth.
+    for each field of the recipe that may be 'auto' its value here, the rule and what it is worth;
+    `kernels` whether the convolution kernels are built, by which compiler and for which instruction
+    set, and what was measured of them.
     """
 
     versions: dict[str, str | None]
     processor: Facts
+    kernels: Facts
     devices: tuple[Facts, ...]
     memory: Facts
     disk: tuple[Facts, ...]
@@ -57,23 +63,28 @@ class Diagnosis:
             "processor": self.processor["name"],
             "devices": ", ".join(one["name"] for one in self.devices) or None,
             "versions": ", ".join(f"{name} {number}" for name, number in self.versions.items() if number),
+            "kernels": self.kernels["instruction_set"] or self.kernels["problem"],
             "images": ", ".join(f"{one['name']} {'found' if one['found'] else '–'}" for one in self.data),
         }
         table = notebook.rows("What auto becomes", auto, left=("field", "here", "rule"))
         return notebook.card(self.advice, notebook.facts(told), table, *self.remarks)
 
 
-def doctor() -> Diagnosis:
+def doctor(*, build_kernels: bool = False) -> Diagnosis:
     """Returns versions, devices, settings, data and free space of this machine, with one advice.
 
-    Nothing is changed, downloaded or decoded.
+    Nothing is changed, downloaded or decoded, but with `build_kernels` the convolution kernels are compiled
+    into the cache where they are not there yet. Raises MissingPartError where no compiler is, ResourceError
+    where kernels cannot be built or do not pass their test.
     """
+    kernels = _built_kernels() if build_kernels else _kernels()
     parts = _optional_parts()
     total_bytes, free_bytes = host.memory_bytes()
     devices, auto, remarks = _asked_of_torch()
     found: Facts = {
         "versions": {"python": platform.python_version(), **_versions(parts)},
         "processor": _processor(),
+        "kernels": kernels,
         "devices": tuple(devices),
         "memory": {"total_bytes": total_bytes, "free_bytes": free_bytes},
         "disk": (_room("runs", Path("runs")), _room("cache", cache_folder())),
@@ -102,6 +113,54 @@ def _processor() -> Facts:
         "allocator": allocator,
         "keeps_freed_memory": keeps,
         "keeping_measured": host.KEPT_MEMORY_MEASURED if keeps else None,
+    }
+
+
+def _built_kernels() -> Facts:
+    from pictorch.kernels.library import open_kernels  # it needs torch
+
+    compiler = find_compiler()
+    if isinstance(compiler, Unavailable):
+        remedy = "install g++ or clang++, or go without: training then takes torch's convolutions"
+        raise MissingPartError("", f"a compiler for the kernels ({compiler.reason})", remedy)
+    start = time.perf_counter()
+    opened = open_kernels(may_build=True)
+    if isinstance(opened, Unavailable):
+        raise ResourceError(
+            f"the kernels cannot be used, {opened.reason}; name another compiler in CXX, or go without: "
+            "training then takes torch's convolutions"
+        )
+    return _kernels() | {"seconds": time.perf_counter() - start}
+
+
+def _kernels() -> Facts:
+    """Returns what is known of the kernels; their instruction set only torch's self-test can tell."""
+    compiler = find_compiler()
+    if isinstance(compiler, Unavailable):
+        return _facts_of_kernels(None, None, None, compiler.reason)
+    path = built_path(compiler)
+    if not is_built(path):
+        return _facts_of_kernels(compiler, None, None, None)
+    try:
+        from pictorch.kernels.library import open_kernels
+    except (ImportError, OSError):
+        return _facts_of_kernels(compiler, path, None, None)
+    opened = open_kernels(may_build=False)
+    if isinstance(opened, Unavailable):
+        return _facts_of_kernels(compiler, path, None, opened.reason)
+    return _facts_of_kernels(compiler, path, opened.instruction_set, None)
+
+
+def _facts_of_kernels(
+    compiler: Compiler | None, path: Path | None, instruction_set: str | None, problem: str | None
+) -> Facts:
+    return {
+        "built": None if path is None else str(path),
+        "instruction_set": instruction_set,
+        "compiler": None if compiler is None else asdict(compiler),
+        "problem": problem,
+        "seconds": None,  # that building and testing took just now
+        "measurements": {} if path is None else measurements.read(path.parent),
     }
 
 

@@ -110,6 +110,14 @@ class StoppedError(UserError):
         self.exit_code = 128 + signal_number
 
 
+class SaidElsewhereError(UserError):
+    """Another process of the same group says what is wrong; this one ends silently with its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ' (did you mean X?)' for the nearest known name, or '' when none is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

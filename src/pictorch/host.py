@@ -73,6 +73,20 @@ def quota_cpus() -> float | None:
         return None
 
 
+def is_first_process(of: str = "RANK") -> bool:
+    """Returns whether torchrun started this process first, or with LOCAL_RANK first on its host."""
+    return os.environ.get(of, "0") == "0"
+
+
+def process_mark(pid: int) -> str:
+    """Returns what tells a process from all others of this host: its number and, where known, its start."""
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        started = ""
+    return f"{pid}-{started}"
+
+
 def load_share() -> float:
     """Returns the load of the last minute per CPU of the machine: 1 keeps every CPU busy."""
     return os.getloadavg()[0] / (os.cpu_count() or 1)

@@ -58,7 +58,7 @@ def test_timed_steps_are_those_of_training(monkeypatch: pytest.MonkeyPatch, tmp_
         kept.append({name: one.clone() for name, one in session.network.state_dict().items()})  # type: ignore[attr-defined]
 
     monkeypatch.setattr(loop, "save_checkpoint", keep)
-    monkeypatch.setattr(loop, "fit_result", lambda run: None)
+    monkeypatch.setattr(loop, "fit_result", lambda run, group: None)
     pictorch.train(recipe, out=tmp_path / "run", console=QUIET)
     weights = timed.session.network.state_dict()
     assert all(torch.equal(weights[name], one) for name, one in kept[-1].items())

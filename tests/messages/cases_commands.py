@@ -1,5 +1,6 @@
 """Wrong commands: what the parser refuses, and flags that do not go together."""
 
+from functools import wraps
 from pathlib import Path
 
 import torch
@@ -7,9 +8,18 @@ import torch
 from made_data import write_classes
 from messages import material
 from messages.case import Case, again, instead, meant, typed
-from messages.faults import locked, patched
+from messages.faults import environment, locked, patched
 
 PARSER = "cli: the command line's own parser refuses it"
+
+
+def broken_compiler() -> None:
+    """A compiler that tells its version and compiles nothing."""
+    Path("compiler").write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo 1.0 && exit\necho an error >&2; exit 1\n'
+    )
+    Path("compiler").chmod(0o755)
+
 
 # fmt: off
 CASES = [
@@ -29,6 +39,10 @@ CASES = [
     Case("folder that is a run", "train small.yaml -q --out run", 2, "--out run", typed(then_again=False), lambda: (material.recipe(), material.run())),
     Case("run in use", "train --resume run -q", 7, "run is in use", again(lambda: None), material.run, fault=locked("run/run.lock")),
     Case("device that is not here", "train small.yaml -q --out out --device cuda", 2, "cuda", typed(), material.recipe, patched(torch.cuda, "is_available", lambda: False)),
+    Case("own kernels on another device", "train small.yaml -q --out out --set train.kernels=own --set train.device=auto", 2, "mps", typed(), material.recipe, patched(torch.backends.mps, "is_available", wraps(torch.backends.mps.is_available)(lambda: True))),
+    Case("own kernels without a compiler", "train small.yaml -q --out out --set train.kernels=own", 2, "CXX=nothing", typed(), material.recipe, environment(CXX="nothing")),
+    Case("kernels without a compiler", "doctor --build-kernels", 9, "CXX=nothing", instead("doctor", says="or go without"), fault=environment(CXX="nothing")),
+    Case("kernels that cannot be compiled", "doctor --build-kernels", 5, "compiler failed: an error", instead("doctor", says="or go without"), broken_compiler, environment(CXX="./compiler")),
     Case("list of runs that is not there", "runs elsewhere", 2, "elsewhere", typed(then_again=False)),
     Case("one word of two", "data", 2, "data", typed(then_again=False), only=PARSER),
     Case("other images", "train --resume run -q --epochs 3 --data other", 3, "image folder other", instead("train --resume run -q --epochs 3 --data photos", says="name the right ones with --data"), lambda: (material.run(), material.photos(), write_classes(Path("other"), dict.fromkeys(material.CLASSES, 4)))),

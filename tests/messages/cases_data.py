@@ -138,7 +138,7 @@ def encoded(image: Image.Image, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-PNG = encoded(Image.fromarray(noise(8, 8)), "PNG")
+PNG = encoded(Image.fromarray(noise(8, 8)).convert("P"), "PNG")  # no plain one, whose size is never large
 FLOAT = encoded(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF")
 DEEP = encoded(Image.fromarray(np.full((8, 8), 70_000, np.int32)), "TIFF")
 

@@ -84,6 +84,7 @@ CASES = [
     problem("parts that do not divide", "--set train.accumulate=3", "train.accumulate: 3", typed()),
     problem("a step no graph holds", "--set train.cuda_graph=true --set train.accumulate=2", "train.accumulate 2", instead(f"{TRAIN} --set train.cuda_graph=auto --set train.accumulate=2", says="give `--set train.cuda_graph=auto`")),
     problem("early stop without validation", "--set train.early_stop_epochs=2 --set data.val_fraction=0", "train.early_stop_epochs: 2", instead(f"{TRAIN} --set train.early_stop_epochs=2", says="leave out one of the two")),
+    problem("own kernels in float64", "--set train.kernels=own --set train.precision=float64", "train.precision is float64", typed()),
     problem("checkpoints that are not made", "--set train.keep_checkpoints=2", "train.keep_checkpoints: 2", typed()),
     problem("unfreezing of nothing", "--set train.unfreeze_epoch=2", "train.unfreeze_epoch: 2", typed()),
     problem("freezing of nothing", "--set train.freeze_epoch=2", "train.freeze_epoch: 2", typed()),

@@ -17,6 +17,7 @@ from messages import (
     cases_data,
     cases_forms,
     cases_forms_onnx,
+    cases_groups,
     cases_import,
     cases_int8,
     cases_lists,
@@ -48,6 +49,7 @@ CASES: list[Case] = [
     *cases_int8.CASES,
     *cases_lists.CASES,
     *cases_runs.CASES,
+    *cases_groups.CASES,
     *cases_bundles.CASES,
     *cases_own.CASES,
     *cases_mobile.CASES,
@@ -64,9 +66,23 @@ EXCUSED = {
     r"""raise ValueError("\n".join(problems))""": "pydantic hands its lines on, which three cases provoke",
     "raise _ClientLeftError": "nobody is there to hear it; tests/serving lets clients leave",
     "raise _ClientLeftError from None": "as above",
+    'raise (DataError if "images" in name else RecipeError)( f"process {self.rank} on {host} has {name} '
+    '{brief(own.get(name))}, the first process has " f"{brief(first.get(name))}; start all with the same '
+    'command, recipe, images and versions" )': "tests/training/test_distributed.py has two processes do it",
+    "raise ending from error": "as above",
+    'raise SaidElsewhereError("the first process says it", RecipeError.exit_code)': "it is never shown",
+    'raise DataError(f"{shown(path)} is no regular file; remove it or name the others")': "one of many "
+    "images has no answer, in tests/predictor/test_image_inputs.py",
     "raise ConnectionResetError": "bench serving counts it as a request without an answer",
 }
-_REASONS = {"ValueError", "TypeError", "yaml.YAMLError", "pickle.UnpicklingError", "urllib.error.HTTPError"}
+_REASONS = {
+    "RuntimeError",
+    "ValueError",
+    "TypeError",
+    "yaml.YAMLError",
+    "pickle.UnpicklingError",
+    "urllib.error.HTTPError",
+}
 SAID: set[str] = set()
 PROVOKED: set[Site] = set()
 RAN: set[str] = set()

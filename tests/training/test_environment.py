@@ -37,7 +37,7 @@ def test_the_record(record: dict[str, Any]) -> None:
     assert record["auto"]["train.threads"] == {"value": 2, "reason": "set in the recipe", "measured": ""}
     assert record["auto"]["train.precision"]["reason"].startswith("auto: ")
     assert record["auto"]["train.cudnn_benchmark"]["measured"] == "not measured"
-    assert len(record["auto"]) == 7
+    assert len(record["auto"]) == 8
 
 
 def test_it_tells_neither_place_nor_person(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

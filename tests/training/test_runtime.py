@@ -73,6 +73,11 @@ def test_a_plain_cpu(machine: Machine) -> None:
             "compiling and what a graph cannot hold (docs/train.md)",
         ),
         "train.threads": (3, "auto: one thread for each physical core allowed"),
+        "train.kernels": (
+            "own where faster",
+            "auto: on a CPU in float32 or bf16, where the training is long enough to earn back building and "
+            "measuring, for each 3x3 convolution that is faster so on this machine (docs/kernels.md)",
+        ),
     }
 
 
@@ -134,6 +139,7 @@ def test_what_the_recipe_sets_is_taken(machine: Machine) -> None:
         "cudnn_benchmark": True,
         "compile": True,
         "threads": 7,
+        "kernels": "own",
     }
     runtime = resolved(**fields, cuda_graph=True)
     assert {field: choice.value for field, choice in runtime.choices.items()} == {

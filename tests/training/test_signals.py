@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from pictorch.training.group import Group
 from pictorch.training.signals import StopRequest, stop_requests
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
@@ -54,6 +55,13 @@ def test_the_second_signal_ends_the_process(first: signal.Signals, second: signa
         assert process.stdout.readline() == "noted\n"
         process.send_signal(second)
         assert process.wait(timeout=30) == -second
+
+
+def test_in_a_group_the_second_signal_changes_nothing() -> None:
+    with stop_requests(group=Group(is_joined=True)) as request:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert request.signal_number == signal.SIGTERM
 
 
 def test_outside_the_main_thread_nothing_is_touched() -> None:

@@ -33,10 +33,11 @@ class PerImageBatches:
         self.steps_per_epoch = len(image_set) // self.batch_size
         self._set, self._seed, self._device = image_set, seed, device
 
-    def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Returns images uint8 (n, H, W, 3) and labels int64 (n,) on the device."""
+    def batch(self, epoch: int, step: int, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+        """Returns images uint8 (n, H, W, 3) and labels int64 (n,) there, as `TrainingBatches` does."""
         order = permutation(self._seed, Purpose.ORDER, len(self._set), epoch)
-        rows = self._set.indices[order[step * self.batch_size :][: self.batch_size]]
+        batch = order[step * self.batch_size :][: self.batch_size]
+        rows = self._set.indices[batch[rank::world]]
         loader = DataLoader(
             _Images(self._set),
             batch_size=self.batch_size,

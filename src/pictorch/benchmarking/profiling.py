@@ -17,10 +17,12 @@ from pictorch.datasets import SourceRef, Splits
 from pictorch.errors import RecipeError
 from pictorch.formats import megabytes, percent
 from pictorch.networks import OwnNetwork
+from pictorch.networks.summary import summarize
 from pictorch.recipe import Recipe
 from pictorch.recipe.files import Overrides, RecipeRef
 from pictorch.result_folder import empty_folder
 from pictorch.training.console import Console
+from pictorch.training.convolutions import resolve_convolutions
 from pictorch.training.loop import train_step
 from pictorch.training.own_loss import OwnLoss
 from pictorch.training.regions import STEP, region
@@ -107,7 +109,9 @@ def profile(
     with console.recorded():
         asked = asked_recipe(recipe, own, data=data, set=set, seed=seed, device=device)
         runtime = resolve_runtime(asked.train)
-        splits, _ = tried_parts(asked, runtime, data, own, console)
+        splits, network = tried_parts(asked, runtime, data, own, console)
+        multiply_adds = summarize(network, asked.model.name)["multiply_adds"]
+        runtime = resolve_convolutions(runtime, asked, splits.train, network, multiply_adds, console.line)
         folder = empty_folder(out, Path("profiles"), asked.name)
         explained = training_memory_explained(asked.train, runtime.device, splits.input.image_size)
         with explained, runtime.applied():

@@ -9,7 +9,8 @@ from pictorch.cli import benchmarking, data, judging, looking, machine, predicti
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import build_parser
 from pictorch.cli.streams import drop_stdout, prepare_streams
-from pictorch.errors import UserError, missing_part
+from pictorch.errors import SaidElsewhereError, UserError, missing_part
+from pictorch.host import is_first_process
 
 ROOMS = (
     training.add, judging.add, predicting.add, serving.add,
@@ -84,6 +85,9 @@ def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseExc
         import traceback
 
         traceback.print_exception(error)
+    is_said_elsewhere = isinstance(error, SaidElsewhereError)
+    if is_said_elsewhere or (not hasattr(args, "verb") and not is_first_process("LOCAL_RANK")):
+        return exit_code
     message = message.encode(errors="backslashreplace").decode()  # paths need not be text
     for line in message.splitlines():
         print(f"pictorch: {line}", file=sys.stderr)

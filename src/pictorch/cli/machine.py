@@ -19,7 +19,12 @@ Rows = list[tuple[str, str, list[Any]]]
 
 def add(verb: AddVerb) -> None:
     """Adds doctor and profile."""
-    verb("doctor", _doctor, "show what this machine offers to pictorch, and what to do next")
+    doctor = verb("doctor", _doctor, "show what this machine offers to pictorch, and what to do next")
+    doctor.add_argument(
+        "--build-kernels",
+        action="store_true",
+        help="compile the convolution kernels for this CPU first, in less than a minute",
+    )
 
     profile = verb("profile", _profile, "show where time and memory of a training step go")
     profile.add_argument("recipe", metavar="RECIPE", help="what `pictorch train` takes")
@@ -38,7 +43,7 @@ def add(verb: AddVerb) -> None:
 def _doctor(args: argparse.Namespace) -> None:
     from pictorch.diagnosis import doctor
 
-    found = doctor()
+    found = doctor(build_kernels=args.build_kernels)
     if args.json:
         return print_json(found.to_json())
     from rich.table import Table
@@ -50,6 +55,7 @@ def _doctor(args: argparse.Namespace) -> None:
     grid.add_column(overflow="fold")
     sections = {
         "Machine": _machine(found),
+        "Convolution kernels": _kernels(found),
         "Versions": _versions(found),
         "Images": _data(found),
         "Optional parts": _parts(found),
@@ -86,6 +92,28 @@ def _machine(found: "Diagnosis") -> Rows:
     for device in found.devices:
         memory = f", {_gigabytes(device['memory_bytes'])}" if "memory_bytes" in device else ""
         rows.append((device["device"], GOOD, [f"{device['name']}, {device['capability']}{memory}"]))
+    return rows
+
+
+def _kernels(found: "Diagnosis") -> Rows:
+    kernels = found.kernels
+    compiler, problem = kernels["compiler"], kernels["problem"]
+    seconds = "" if kernels["seconds"] is None else f" in {kernels['seconds']:.1f} s"
+    if problem:
+        rows: Rows = [("kernels", OPEN, [problem])]
+    elif kernels["built"] is None:
+        when = "not built; the first training that is long enough does it"
+        rows = [("kernels", OPEN, [f"{when}, or\npictorch doctor --build-kernels"])]
+    else:
+        form = kernels["instruction_set"] or "which form, only torch can tell"
+        rows = [("kernels", GOOD, [f"built{seconds}, {form}\n{kernels['built']}"])]
+    if compiler is not None:
+        rows.append(("compiler", PLAIN, [f"{compiler['path']}: {compiler['version']}"]))
+    for settings, kinds in kernels["measurements"].items():
+        rows.append(("measured", PLAIN, [settings]))
+        for what, times in (row for kind in kinds.values() for row in kind.items()):
+            each = ", ".join(f"{form} {1000 * one:,.1f} ms" for form, one in times.items())
+            rows.append(("", PLAIN, [what, (f"\n{each}", "dim")]))
     return rows
 
 

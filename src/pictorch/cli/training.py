@@ -5,6 +5,7 @@ import shlex
 
 from pictorch.cli.output import console_of, print_evaluation, print_json, print_next
 from pictorch.cli.parser import AddVerb
+from pictorch.host import is_first_process
 
 
 def add(verb: AddVerb) -> None:
@@ -62,6 +63,8 @@ def _train(args: argparse.Namespace) -> None:
         resume=args.resume,
         console=console_of(args),
     )
+    if not is_first_process():
+        return None
     if args.json:
         return print_json(result.to_json())
     run = shlex.quote(result.run)

@@ -17,6 +17,8 @@ def contradictions(recipe: "Recipe") -> list[str]:
         *_contradictions_without_validation(recipe),
         *_contradictions_of_loss(recipe.loss),
         *_contradictions_of_graph(recipe),
+        *_contradictions_of_kernels(recipe.train),
+        *_contradictions_of_rates(recipe),
     ]
 
 
@@ -40,6 +42,25 @@ def _contradictions_of_graph(recipe: "Recipe") -> list[str]:
     return [
         f"train.cuda_graph: a CUDA graph cannot hold a step with {obstacle}; "
         "give `--set train.cuda_graph=auto`, or change that"
+    ]
+
+
+def _contradictions_of_kernels(train: "TrainSection") -> list[str]:
+    if train.kernels != "own" or train.precision != "float64":
+        return []
+    return [
+        "train.kernels: own computes in float32, but train.precision is float64; give "
+        "`--set train.kernels=library`, or change the precision"
+    ]
+
+
+def _contradictions_of_rates(recipe: "Recipe") -> list[str]:
+    reference = recipe.optimizer.reference_batch_size
+    if recipe.train.scale_lr == "none" or reference is None:
+        return []
+    return [
+        f"train.scale_lr: {recipe.train.scale_lr} scales the rate for the batch size, and so does "
+        f"optimizer.reference_batch_size {reference}; give `--set train.scale_lr=none`"
     ]
 
 

@@ -22,6 +22,15 @@ class TrainSection(Section):
     accumulate: int = Field(
         1, ge=1, description="parts that a batch is computed in, to save memory; divides batch_size"
     )
+    scale_lr: Literal["none", "linear"] = Field(
+        "none",
+        description="none: optimizer.lr is for this batch_size; linear: it is for 256 images a step and is "
+        "multiplied by batch_size / 256",
+    )
+    batch_norm: Literal["per_process", "synchronized"] = Field(
+        "per_process",
+        description="what several processes take mean and variance over: each its own images, or all images",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="decides weights, order, augmentation, dropout")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="auto: CUDA, then MPS, then CPU, the first that there is"
@@ -47,8 +56,16 @@ class TrainSection(Section):
         description="replay the training step as one CUDA graph; auto: on CUDA for many short steps that "
         "a graph can hold",
     )
+    kernels: Literal["auto", "library", "own"] = Field(
+        "auto",
+        description="who computes 3x3 convolutions on a CPU, torch's library or pictorch's own kernels; "
+        "auto: own for each layer where they are faster here, if the training is long enough to earn back "
+        "building and measuring",
+    )
     threads: Auto | Annotated[int, Field(ge=1, le=1024)] = Field(
-        "auto", description="CPU threads; auto: one for each physical core that is allowed"
+        "auto",
+        description="CPU threads of a process; auto: one for each physical core that is allowed, divided "
+        "among the processes of the host",
     )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="decay a step of the averaged weights that are judged and kept; null: none"

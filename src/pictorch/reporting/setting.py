@@ -94,8 +94,10 @@ def render_environment(records: Records) -> Markup:
     environment = records.environment
     if not environment:
         return missing("The environment was not recorded.")
-    nested = ("packages", "auto")
+    nested = ("packages", "auto", "convolutions")
     facts = [(key, formats.plain(value)) for key, value in environment.items() if key not in nested]
+    if own := environment.get("convolutions"):
+        facts.append(("own convolutions", f"{', '.join(own['layers'])} ({own['instruction_set']})"))
     packages = environment.get("packages", {})
     auto = environment.get("auto", {})
     return group(

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from pictorch import durable
@@ -25,6 +25,7 @@ from pictorch.networks import Classifier, OwnNetwork, build_network
 from pictorch.networks.zoo import is_imported
 from pictorch.plugins import importing
 from pictorch.run_folder import BEST, LAST, WEIGHTS, RunFolder
+from pictorch.training.group import ALONE, Group
 from pictorch.training.session import Position, Session
 
 SCHEMA = 1
@@ -43,8 +44,11 @@ class Restored:
 def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[str, Any]) -> None:
     """Writes the session as checkpoint `name`; `metrics` is kept in its manifest.
 
-    For `last` and `best`, the one before stays beside it as `<name>.previous`.
+    For `last` and `best`, the one before stays beside it as `<name>.previous`. Of a group only the first
+    process writes.
     """
+    if not session.group.is_first:
+        return
     state: dict[str, Any] = {
         "position": session.position.to_json(),
         "losses": session.losses,
@@ -55,7 +59,12 @@ def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[s
     }
     if session.average is not None:
         state["weights"] = session.network.state_dict()
-    manifest = {"schema": SCHEMA, "step": session.step, "metrics": metrics}
+    manifest = {
+        "schema": SCHEMA,
+        "step": session.step,
+        "metrics": metrics,
+        "convolutions": session.runtime.convolutions.to_json(),
+    }
     with durable.new_folder(
         run.checkpoint_path(name), manifest, keep_previous=name in (BEST, LAST)
     ) as folder:
@@ -69,18 +78,16 @@ def save_checkpoint(session: Session, run: RunFolder, name: str, metrics: dict[s
 def restore(session: Session, run: RunFolder) -> Restored | None:
     """Puts a session where the newest whole checkpoint left it; None when there is none yet.
 
-    A damaged `last` is set aside as `last.damaged`. Raises CheckpointError when checkpoints exist
-    but none is whole.
+    A damaged `last` is set aside as `last.damaged`. Of a group the first process reads, and tells the
+    others. Raises CheckpointError when checkpoints exist but none is whole.
     """
-    names = run.checkpoints()
-    if not names:
+    if not run.checkpoints():
         return None
-    folder, manifest, complaint = _newest(run, names)
-    _check_schema(manifest, folder)
-    if complaint is not None and run.checkpoint_path(LAST).exists():
-        durable.set_aside(run.checkpoint_path(LAST))
-    state = _read_state(folder / _STATE)
-    _load_weights(session.judged_network, _read_weights(folder / WEIGHTS), folder)
+    group = session.group
+    path, step, complaint = group.told_json(lambda: _chosen(run))
+    folder = Path(path)
+    state = _read_state(folder / _STATE, group)
+    _load_weights(session.judged_network, _read_weights(folder / WEIGHTS, group), folder)
     if session.average is not None:
         _load_weights(session.network, state["weights"], folder)
     session.optimizer.load_state_dict(_with_own_names(state["optimizer"]))
@@ -90,9 +97,27 @@ def restore(session: Session, run: RunFolder) -> Restored | None:
     session.correct.copy_(state["correct"])
     state["position"].pop("gradient_norm", None)  # kept by earlier versions, measured anew by now
     session.position = Position(**state["position"])
-    run.cut_back(state["metrics_bytes"], manifest["step"])
-    _take_best_back(session, run)
+    run.cut_back(state["metrics_bytes"], step)
+    if group.is_first:
+        _take_best_back(session, run)
+    else:
+        session.correct.zero_()  # the first process has the sum
+    session.shared_steps = session.position.step_in_epoch
+    session.position = _position(group.told_json(session.position.to_json))
     return Restored(folder, complaint)
+
+
+def _chosen(run: RunFolder) -> tuple[str, int, str | None]:
+    """Returns the folder to go on from, its step, and what was wrong with a newer one, now set aside."""
+    folder, manifest, complaint = _newest(run, run.checkpoints())
+    _check_schema(manifest, folder)
+    if complaint is not None and run.checkpoint_path(LAST).exists():
+        durable.set_aside(run.checkpoint_path(LAST))
+    return str(folder), manifest["step"], complaint
+
+
+def _position(told: dict[str, Any]) -> Position:
+    return Position(**{**told, "rate_falls": tuple(told["rate_falls"])})
 
 
 def load_network(
@@ -130,6 +155,15 @@ def checkpoint_record(run: RunFolder, checkpoint: str) -> tuple[int, dict[str, A
     """Returns how many steps a checkpoint's weights were trained for, and the metrics kept with them."""
     _, manifest, _ = durable.newest_folder(run.checkpoint_path(checkpoint))
     return int(manifest["step"]), manifest["metrics"]
+
+
+def newest_convolutions(run: RunFolder) -> dict[str, Any] | None:
+    """Returns the record of the own convolutions that the newest whole checkpoint was trained with.
+
+    None where they were torch's; raises CheckpointError where no checkpoint is whole.
+    """
+    record: dict[str, Any] | None = _newest(run, run.checkpoints())[1].get("convolutions")
+    return record
 
 
 def _take_best_back(session: Session, run: RunFolder) -> None:
@@ -194,16 +228,17 @@ def _in_memory_of_their_own(network: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path, group: Group = ALONE) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        return load(group.told(path.read_bytes)) if group.is_joined else load_file(path)
     except (OSError, SafetensorError):
         raise CheckpointError(f"{path} is not a safetensors file; {_ANOTHER}") from None
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path, group: Group) -> dict[str, Any]:
+    source = io.BytesIO(group.told(path.read_bytes)) if group.is_joined else path
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(source, map_location="cpu", weights_only=True)
     except Exception:  # torch raises many kinds for a file that is not its own
         raise CheckpointError(f"{path} is not the state of a training; {_ANOTHER}") from None
     assert isinstance(state, dict), path

@@ -125,6 +125,10 @@ class Console:
         if self.is_verbose:
             self.line(text)
 
+    def silence(self) -> None:
+        """Shows nothing from here on."""
+        self._level = "quiet"
+
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is shown."""

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from pictorch.host import cpu_name
+from pictorch.kernels.layers import OwnConvolutions
+from pictorch.training.group import ALONE, Group
 from pictorch.training.runtime import Runtime
 
 PACKAGES = ("numpy", "pillow", "scikit-learn", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime")
@@ -15,7 +17,7 @@ PACKAGES = ("numpy", "pillow", "scikit-learn", "torch", "torchvision", "onnx", "
 _EXACTNESS = ("pictorch", "cpu", "device", "device_name", "threads", "cpu_capability")
 
 
-def describe_environment(runtime: Runtime) -> dict[str, Any]:
+def describe_environment(runtime: Runtime, group: Group = ALONE) -> dict[str, Any]:
     """Returns the record of environment.json; no path, user or host name is in it."""
     return {
         "pictorch": _version("pictorch"),
@@ -23,9 +25,14 @@ def describe_environment(runtime: Runtime) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
         "device": runtime.device.type,
-        "device_name": torch.cuda.get_device_name() if runtime.device.type == "cuda" else cpu_name(),
+        "device_name": torch.cuda.get_device_name(runtime.device)
+        if runtime.device.type == "cuda"
+        else cpu_name(),
         "threads": runtime.threads,
+        "processes": group.world,
+        **({"launch": list(group.launch)} if group.is_joined else {}),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "convolutions": runtime.convolutions.to_json(),
         "packages": {name: _version(name) for name in PACKAGES},
         "auto": {field: choice.to_json() for field, choice in runtime.choices.items()},
     }
@@ -53,6 +60,7 @@ def describe_devices() -> list[dict[str, Any]]:
 def inexactness(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns each difference that keeps a resumed run from being bit-exact, as 'what: old -> new'."""
     pairs = [(name, before.get(name), now[name]) for name in _EXACTNESS]
+    pairs += [("processes", before.get("processes", 1), now["processes"])]
     pairs += [
         (name, before.get("packages", {}).get(name), now["packages"][name])
         for name in ("numpy", "torch", "torchvision")
@@ -61,8 +69,10 @@ def inexactness(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         (field, before.get("auto", {}).get(field, {}).get("value"), choice["value"])
         for field, choice in now["auto"].items()
         # A run keeps its order, and a graph is for CUDA, where bits are not promised.
-        if field not in ("train.device", "train.threads", "train.cuda_graph", "data.order")
+        if field not in ("train.device", "train.threads", "train.cuda_graph", "train.kernels", "data.order")
     ]
+    then, here = (OwnConvolutions.recorded(one.get("convolutions")).told() for one in (before, now))
+    pairs.append(("convolutions", then, here))
     return [f"{name}: {old} -> {new}" for name, old, new in pairs if old != new]
 
 

@@ -32,6 +32,7 @@ class Freezing:
                 "train.freeze: nothing is left to learn; leave out a pattern, or freeze all but the last "
                 "layer with `--set 'train.freeze=[backbone]'`"
             )
+        self.has_changed = False  # by the last `apply`
         self._parameters = [parameters[name] for name in sorted(names & learning)]
         frozen = {id(parameters[name]) for name in names}
         self._batch_norms = [
@@ -50,6 +51,7 @@ class Freezing:
         """
         is_over = self._unfreeze_epoch is not None and epoch >= self._unfreeze_epoch
         learns = is_over or epoch < self._freeze_epoch
+        self.has_changed = any(parameter.requires_grad != learns for parameter in self._parameters)
         for parameter in self._parameters:
             parameter.requires_grad_(learns)
         for layer in self._batch_norms:

@@ -4,13 +4,16 @@ import math
 import shlex
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pictorch import durable
-from pictorch.datasets.splits import Splits
+from pictorch.datasets.splits import ImageSet, Splits
 from pictorch.errors import DivergedError, StoppedError
 from pictorch.metrics.scores import class_fractions, confusion_counts, loss_and_accuracy
 from pictorch.randomness import Purpose, derived_seed, permutation
@@ -18,7 +21,9 @@ from pictorch.recipe import Recipe
 from pictorch.run_folder import BEST, FIRST, LAST, RunFolder
 from pictorch.training.checkpoint import restore, save_checkpoint
 from pictorch.training.console import Console
+from pictorch.training.convolutions import recorded_convolutions
 from pictorch.training.first_weights import take_weights
+from pictorch.training.group import ALONE, Group
 from pictorch.training.losses import sum_of_absolute_weights
 from pictorch.training.regions import region
 from pictorch.training.result import FitResult, fit_result
@@ -47,24 +52,27 @@ def fit(
     started: float | None = None,
     added: Segment | None = None,
     own: Own = NOTHING_OWN,
+    group: Group = ALONE,
 ) -> FitResult:
     """Trains from where the run folder stands until its segments are done or train.max_minutes are over.
 
     `added` becomes the last segment once the checkpoint is restored. The minutes count from `started`,
     a time of time.monotonic (None: from now). `own` holds the network and loss that were given in Python.
-    Everything is written inside the run folder. Raises StoppedError after a signal, DivergedError on a loss
-    that is not finite, ResourceError when memory or disk ends; the last checkpoint stays.
+    All processes of `group` do this together, and the first one writes, inside the run folder. Raises
+    StoppedError after a signal, DivergedError on a loss that is not finite, ResourceError when memory or
+    disk ends; the last checkpoint stays.
     """
-    runtime = resolve_runtime(recipe.train, any_device=bool(run.checkpoints()))
+    runtime = resolve_runtime(recipe.train, any_device=bool(run.checkpoints()), group=group)
     console = console or Console("quiet")
     segments = [Segment(**segment) for segment in run.facts()["segments"]]
     segments += [] if added is None else [added]
     begun = time.monotonic() if started is None else started
     deadline = begun + 60 * (recipe.train.max_minutes or math.inf)
     explained = training_memory_explained(recipe.train, runtime.device, splits.input.image_size)
-    with explained, runtime.applied(), stop_requests(deadline) as stop:
+    with explained, runtime.applied(), stop_requests(deadline, group) as stop:
         order = recorded_order(run.environment()).value
-        session = build_session(recipe, splits, runtime, segments, own, order=order)
+        runtime = recorded_convolutions(runtime, run.environment(), console.line)
+        session = build_session(recipe, splits, runtime, segments, own, order=order, group=group)
         restore_or_begin(session, splits, run, console)
         if added is not None:
             run.write_segments([segment.to_json() for segment in segments])
@@ -77,7 +85,7 @@ def fit(
         finish(session, run, console)
     else:
         note_stop(session, run, stop, console)
-    return fit_result(run)
+    return fit_result(run, group)
 
 
 def restore_or_begin(session: Session, splits: Splits, run: RunFolder, console: Console) -> None:
@@ -113,6 +121,7 @@ def train_epochs(
             tracker.stop(session)
             return
         yield validate(session, run)
+        stop.agree(session.group, False)
         if stop.cause is not None:
             return
 
@@ -125,16 +134,17 @@ def train_epoch(session: Session, run: RunFolder, tracker: Tracker, stop: StopRe
     saved_at = time.monotonic()
     minutes = session.recipe.train.save_every_minutes
     session.network.train()
-    session.freezing.apply(session.position.epoch)
+    session.share_gradients()
     epoch_steps = session.epoch_steps
     while session.position.step_in_epoch < epoch_steps:
         record = tracker.wants_record(session)
         gradient_norm = train_step(session, measure_norm=record)
         session.position.step_in_epoch += 1
         tracker.step(session, gradient_norm if record else None, saved_checkpoint(run) if record else "")
+        is_due = minutes is not None and time.monotonic() - saved_at > 60 * minutes
+        is_due = stop.agree(session.group, is_due)
         if session.position.step_in_epoch == epoch_steps:
             break
-        is_due = minutes is not None and time.monotonic() - saved_at > 60 * minutes
         is_asked = stop.cause is not None
         if is_due or is_asked:
             session.check_finite(saved_checkpoint(run))
@@ -153,7 +163,9 @@ def train_step(session: Session, *, measure_norm: bool) -> Tensor | None:
     for group, peak in zip(session.optimizer.param_groups, session.peak_rates, strict=True):
         group["lr"] = peak * session.rate_factor(step)
     with region("data"):
-        images, labels = session.batches.batch(position.epoch, position.step_in_epoch)
+        images, labels = session.batches.batch(
+            position.epoch, position.step_in_epoch, session.group.rank, session.group.world
+        )
         session.network.normalization.image_size = side = session.image_side(step)
         images = shrunk(images, side)
     seed_dropout(session, step, 0)
@@ -179,20 +191,21 @@ def learn(
     whole_loss = session.losses.new_zeros(())
     parts = zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True)
     for micro_batch, (part_images, part_labels) in enumerate(parts):
-        with region("forward"):
-            if micro_batch:
-                seed_dropout(session, session.step, micro_batch)
-            with session.runtime.autocast():
-                logits = session.forward(part_images)
-            logits = logits.to(session.runtime.dtype)
-            loss = session.loss(logits, part_labels)
-            if accumulate > 1:
-                loss = loss * (len(part_labels) / len(labels))
-            whole_loss += loss.detach()
-            if recipe.loss.l1 and micro_batch == 0:  # once a step, and not in the loss that is recorded
-                loss = loss + recipe.loss.l1 * sum_of_absolute_weights(session.network)
-        with region("backward"):
-            session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        with session.keeps_gradients(until_next=micro_batch + 1 < accumulate):
+            with region("forward"):
+                if micro_batch:
+                    seed_dropout(session, session.step, micro_batch)
+                with session.runtime.autocast():
+                    logits = session.forward(part_images)
+                logits = logits.to(session.runtime.dtype)
+                loss = session.loss(logits, part_labels)
+                if accumulate > 1:
+                    loss = loss * (len(part_labels) / len(labels))
+                whole_loss += loss.detach()
+                if recipe.loss.l1 and micro_batch == 0:  # once a step, and not in the loss that is recorded
+                    loss = loss + recipe.loss.l1 * sum_of_absolute_weights(session.network)
+            with region("backward"):
+                session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         likeliest = part_labels if part_labels.ndim == 1 else part_labels.argmax(1)
         session.correct += (logits.detach().argmax(1) == likeliest).sum()
     with region("optimizer"):
@@ -217,7 +230,7 @@ def limit_gradient(session: Session, measure: bool) -> Tensor | None:
 
 def seed_dropout(session: Session, step: int, micro_batch: int) -> None:
     """Seeds the one generator that the device's dropout draws from."""
-    seed = derived_seed(session.recipe.train.seed, Purpose.DROPOUT, step, micro_batch)
+    seed = derived_seed(session.recipe.train.seed, Purpose.DROPOUT, step, micro_batch, session.group.rank)
     device = session.runtime.device
     if device.type == "cuda":
         torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
@@ -234,12 +247,7 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
     val_loss = val_accuracy = val_classes = val_confusion = None
     if session.validation_set is not None:
         with validation_memory_explained(train, session.runtime.device):
-            logits = predict_logits(
-                session.judged_network,
-                session.validation_set,
-                batch_size=train.eval_batch_size,
-                device=session.runtime.device,
-            )
+            logits = validation_logits(session, session.validation_set)
         labels = session.validation_set.labels[session.validation_set.indices]
         val_loss, val_accuracy = loss_and_accuracy(logits, labels)
         if not math.isfinite(val_loss):
@@ -269,6 +277,19 @@ def validate(session: Session, run: RunFolder) -> EpochMetrics:
     refresh_patience(session)
     session.start_epoch()
     return metrics
+
+
+def validation_logits(session: Session, images: ImageSet) -> NDArray[np.float32]:
+    """Returns the judged network's logits of all images, of which each process of the group judges a part."""
+    group = session.group
+    group.tell_tensors(session.judged_network.state_dict().values())
+    logits = predict_logits(
+        session.judged_network,
+        replace(images, indices=images.indices[group.part_of(len(images))]),
+        batch_size=session.recipe.train.eval_batch_size,
+        device=session.runtime.device,
+    )
+    return group.gathered(logits, len(images))
 
 
 def note_best(session: Session, val_loss: float | None, val_accuracy: float | None) -> bool:
@@ -339,7 +360,8 @@ def finish(session: Session, run: RunFolder, console: Console) -> None:
         for name in (LAST, FIRST):
             save_checkpoint(session, run, name, {"epoch": 0})
     run.write_finished(session.position.epoch)
-    durable.remove_folder(durable.previous_of(run.checkpoint_path(BEST)))
+    if session.group.is_first:
+        durable.remove_folder(durable.previous_of(run.checkpoint_path(BEST)))
     early = session.position.epoch < session.epochs_planned
     console.log(f"finished after epoch {session.position.epoch}" + (", stopped early" if early else ""))
 

@@ -10,7 +10,7 @@ from pictorch.errors import RecipeError
 from pictorch.networks.ends import stem_and_head
 from pictorch.networks.options import BATCH_NORMS
 from pictorch.networks.whitening import PatchWhitening
-from pictorch.recipe import OptimizerSection
+from pictorch.recipe import OptimizerSection, Recipe
 from pictorch.training.muon import Muon
 from pictorch.training.sgd import FusedSGD
 
@@ -108,6 +108,19 @@ def for_batch_size(section: OptimizerSection, batch_size: int) -> OptimizerSecti
     if section.name == "adamw":
         scaled["weight_decay"] = section.weight_decay * ratio**0.5
     return section.model_copy(update=scaled)
+
+
+def section_for(recipe: Recipe, batch_size: int) -> OptimizerSection:
+    """Returns the section with its numbers brought to the batch size of all processes together.
+
+    With train.scale_lr linear its rates are for 256 images a step (Goyal et al., "Accurate, large minibatch
+    SGD: training ImageNet in 1 hour", 2017, section 2.1).
+    """
+    section = for_batch_size(recipe.optimizer, batch_size)
+    if recipe.train.scale_lr == "none":
+        return section
+    ratio = batch_size / 256
+    return section.model_copy(update={"lr": section.lr * ratio, "muon_lr": section.muon_lr * ratio})
 
 
 def _filters(network: nn.Module, spared: tuple[str, str]) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ from pictorch import notebook
 from pictorch.formats import percent
 from pictorch.run_folder import RunFolder
 from pictorch.run_records import best_epoch, epochs_planned
+from pictorch.training.group import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,15 @@ class FitResult:
         return notebook.card("Training", notebook.facts(figures), notebook.side_by_side(*curves))
 
 
-def fit_result(run: RunFolder) -> FitResult:
-    """Returns the result of a run that is finished or was stopped in good order, from its records."""
+def fit_result(run: RunFolder, group: Group = ALONE) -> FitResult:
+    """Returns the result of a run that is finished or was stopped in good order, from its records.
+
+    Those lie with the first process of a group, which tells the others.
+    """
+    return FitResult(**group.told_json(lambda: _result(run).to_json()))
+
+
+def _result(run: RunFolder) -> FitResult:
     facts, epochs = run.facts(), run.epochs()
     best, planned = best_epoch(epochs), epochs_planned(facts)
     last = epochs[-1] if epochs else {}

@@ -20,9 +20,11 @@ from pictorch.host import (
     peak_process_bytes,
     physical_cores,
 )
+from pictorch.kernels.layers import TORCHS, OwnConvolutions, use_conv3x3
 from pictorch.networks import Classifier
 from pictorch.networks.zoo import is_own
 from pictorch.recipe import DataSection, Recipe, TrainSection, graph_obstacle
+from pictorch.training.group import ALONE, Group
 from pictorch.training.schedules import Segment
 
 NOT_MEASURED = "not measured"
@@ -44,6 +46,14 @@ _ORDER_MEASURED = (
 _BLOCKS_MEASURED = (
     "1.4 bytes read for each byte used in place of 394 for images of 64 pixels, no difference at 256 (a disk "
     "that reads 8 MB around a miss; docs/log.md)"
+)
+_KERNELS_MEASURED = (
+    "1.5 to 2.2 times the images/s for cifar10_cnn, vgg11_bn, ResNets and speednet in float32, 0.96 to 1.26 "
+    "times in bf16 (2 cores of an AMD EPYC, Zen 4; docs/log.md)"
+)
+_KERNELS_RULE = (
+    "on a CPU in float32 or bf16, where the training is long enough to earn back building and measuring, for "
+    "each 3x3 convolution that is faster so on this machine (docs/kernels.md)"
 )
 # Reckoned, not measured: at 1e14 operations a second, six for each multiply-add, the first is a training of
 # ten minutes, which may gain more than compiling takes; a step of the second is 12 ms, which Python's asking
@@ -92,6 +102,8 @@ class Runtime:
     cuda_graph: bool
     threads: int
     choices: dict[str, Choice]
+    convolutions: OwnConvolutions = TORCHS
+    in_group: bool = False  # of several processes, or as many as torchrun was told
 
     @property
     def scales_gradients(self) -> bool:
@@ -107,6 +119,7 @@ class Runtime:
         """Moves a classifier to the device, in the type and the memory order of the settings."""
         classifier.to(self.device, self.dtype).to(memory_format=self.memory_format)
         classifier.normalization.channels_last = self.channels_last
+        use_conv3x3(classifier, self.convolutions.layers)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Returns the context in which a training forward pass runs."""
@@ -121,6 +134,8 @@ class Runtime:
         torch.set_num_threads(self.threads)
         torch.set_flush_denormal(True)
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
+        if self.device.index is not None:
+            torch.cuda.set_device(self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         try:
@@ -131,13 +146,13 @@ class Runtime:
             torch.backends.cudnn.benchmark = cudnn_benchmark
 
 
-def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runtime:
-    """Returns the settings for this machine.
+def resolve_runtime(section: TrainSection, *, any_device: bool = False, group: Group = ALONE) -> Runtime:
+    """Returns the settings for this machine, of which each process of a group on it has its share.
 
     Where it lacks the device that the recipe names: raises RecipeError, or with `any_device` takes
     what there is, so that a run can be judged or go on elsewhere.
     """
-    device = _device(section, any_device)
+    device = _device(section, any_device, group)
     precision = _precision(section.precision, device.value)
     on_cuda = device.value == "cuda"
     channels_last = _auto(
@@ -159,14 +174,18 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
         _COMPILE_RULE,
         _COMPILE_MEASURED if on_cpu else NOT_MEASURED,
     )
-    graph = Choice(False, f"auto: {_GRAPH_RULE}" if section.cuda_graph == "auto" else "only CUDA has graphs")
-    if on_cuda:
-        graph = _auto(section.cuda_graph, f"up to {_CAPTURED_UP_TO:.0e} multiply-adds a step", _GRAPH_RULE)
-    threads = _auto(
-        section.threads, physical_cores(), "one thread for each physical core allowed", _THREADS_MEASURED
+    graph = _graph(section, on_cuda)
+    kernels = _auto(
+        section.kernels,
+        "own where faster" if on_cpu and precision.value in ("float32", "bf16") else "library",
+        _KERNELS_RULE,
+        _KERNELS_MEASURED if on_cpu else NOT_MEASURED,
     )
+    if group.is_joined:
+        compiled = graph = Choice(False, "not where processes average their gradients")
+    threads = _threads(section, group)
     return Runtime(
-        device=torch.device(device.value),
+        device=torch.device(f"cuda:{group.local_rank}" if on_cuda and group.is_joined else device.value),
         dtype=torch.float64 if precision.value == "float64" else torch.float32,
         autocast_dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision.value),
         channels_last=channels_last.value,
@@ -182,7 +201,9 @@ def resolve_runtime(section: TrainSection, *, any_device: bool = False) -> Runti
             "train.compile": compiled,
             "train.cuda_graph": graph,
             "train.threads": threads,
+            "train.kernels": kernels,
         },
+        in_group=group.is_joined,
     )
 
 
@@ -193,7 +214,7 @@ def resolve_for_work(
 
     The work is that of the recipe's own epochs for a network as `summarize` describes it.
     """
-    if runtime.device.type != "cuda":
+    if runtime.device.type != "cuda" or runtime.in_group:
         return runtime
     batch_size = min(recipe.train.batch_size, training_images)
     steps = Segment(0, recipe.train.epochs, 1.0).steps(training_images // batch_size)
@@ -303,16 +324,25 @@ def _set(asked: Any) -> Choice:
     return Choice(asked, "set in the recipe", "")
 
 
-def _device(section: TrainSection, any_device: bool) -> Choice:
+def _device(section: TrainSection, any_device: bool, group: Group) -> Choice:
     present = [
         name
         for name, is_there in (
             ("cuda", torch.cuda.is_available()),
-            ("mps", torch.backends.mps.is_available() and section.precision != "float64"),
+            (
+                "mps",
+                torch.backends.mps.is_available() and section.precision != "float64" and not group.is_joined,
+            ),
             ("cpu", True),
         )
         if is_there
     ]
+    gpus = torch.cuda.device_count() if "cuda" in present else 0
+    if section.device in ("auto", "cuda") and 0 < gpus < group.local_world:
+        raise RecipeError(
+            f"train.device: {group.local_world} processes on this host, but {gpus} GPU{'s' * (gpus > 1)}; "
+            f"start as many with `--nproc-per-node {gpus}`, or give `--device cpu`"
+        )
     if section.device == "auto":
         return Choice(present[0], "auto: the first there is of CUDA, MPS, CPU")
     if section.device in present:
@@ -323,6 +353,18 @@ def _device(section: TrainSection, any_device: bool) -> Choice:
     raise RecipeError(
         f"train.device: {section.device} is not available here{with_precision}; use `--device {present[0]}`"
     )
+
+
+def _graph(section: TrainSection, on_cuda: bool) -> Choice:
+    if on_cuda:
+        return _auto(section.cuda_graph, f"up to {_CAPTURED_UP_TO:.0e} multiply-adds a step", _GRAPH_RULE)
+    return Choice(False, f"auto: {_GRAPH_RULE}" if section.cuda_graph == "auto" else "only CUDA has graphs")
+
+
+def _threads(section: TrainSection, group: Group) -> Choice:
+    among = f", divided among {group.local_world} processes" if group.local_world > 1 else ""
+    rule = f"one thread for each physical core allowed{among}"
+    return _auto(section.threads, max(1, physical_cores() // group.local_world), rule, _THREADS_MEASURED)
 
 
 def _precision(asked: str, device: str) -> Choice:

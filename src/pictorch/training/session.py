@@ -1,6 +1,7 @@
 """Everything that a training changes or uses at a step, built from recipe and data."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -19,8 +20,10 @@ from pictorch.recipe import Recipe
 from pictorch.training.captured import CapturedStep
 from pictorch.training.ema import WeightAverage
 from pictorch.training.freezing import Freezing
+from pictorch.training.group import ALONE, Group
 from pictorch.training.losses import Loss, build_loss, class_weights
-from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer, for_batch_size
+from pictorch.training.optimizers import USUAL_PEAKS, build_optimizer, section_for
+from pictorch.training.parallel import ParallelNetwork
 from pictorch.training.runtime import Runtime, resolve_for_work, resolve_order
 from pictorch.training.schedules import Segment, lr_factor, steps_before
 from pictorch.training.sizes import check_sizes, side_at
@@ -64,6 +67,7 @@ class Session:
 
     `peak_rates` has what the schedule multiplies for each group of the optimiser, `peak_rate` is the one of
     them that is shown. `gradient_norm` is the last one that was measured; every epoch ends with one.
+    In a group, `losses` and `correct` are of this process's images until `share_figures`.
     """
 
     recipe: Recipe
@@ -83,6 +87,9 @@ class Session:
     losses: Tensor
     correct: Tensor
     captured: CapturedStep | None = None  # where steps are replayed as a CUDA graph
+    group: Group = ALONE
+    parallel: ParallelNetwork | None = None  # where it is a group
+    shared_steps: int = 0  # of this epoch, whose figures are the group's
     position: Position = field(default_factory=Position)
     gradient_norm: float | None = None
 
@@ -131,20 +138,41 @@ class Session:
         """Empties the sums of the epoch."""
         self.losses.zero_()
         self.correct.zero_()
+        self.shared_steps = 0
+
+    def share_gradients(self) -> None:
+        """Has backward passes average the gradients over the group, for the parameters that learn now."""
+        self.freezing.apply(self.position.epoch)
+        if self.group.is_joined and (self.parallel is None or self.freezing.has_changed):
+            self.parallel = self.forward = ParallelNetwork(self.network, self.recipe, self.group)
+
+    def keeps_gradients(self, *, until_next: bool) -> AbstractContextManager[None]:
+        """Returns the context of a part of a batch, whose gradients may wait for those of the next part."""
+        if self.parallel is None or not until_next:
+            return nullcontext()
+        return self.parallel.keeps_gradients()
+
+    def share_figures(self) -> None:
+        """Makes the losses those of whole batches, and gives the first process all that is correct."""
+        done = self.position.step_in_epoch
+        if self.group.is_joined and self.shared_steps < done:
+            self.group.mean_(self.losses[self.shared_steps : done])
+            self.group.sum_(self.correct)
+            self.correct.mul_(self.group.is_first)
+            self.shared_steps = done
 
     def check_finite(self, saved: str) -> None:
         """Raises DivergedError where a loss of this epoch or a weight is not finite.
 
         `saved` names the last good checkpoint. Nothing is recorded or saved without this check.
         """
+        self.share_figures()
         losses = self.losses[: self.position.step_in_epoch]
         broken = (~losses.isfinite()).nonzero()
         if len(broken):
             index = int(broken[0])
             what = f"loss is {losses[index].item()}"
-        elif not all(
-            bool(t.isfinite().all()) for t in self.network.state_dict().values() if t.is_floating_point()
-        ):
+        elif self.group.any(not _is_finite(self.network)):
             index, what = len(losses) - 1, "a weight is not finite"
         else:
             return
@@ -170,6 +198,7 @@ def build_session(
     own: Own = NOTHING_OWN,
     *,
     order: str | None = None,
+    group: Group = ALONE,
 ) -> Session:
     """Returns a session at its start: weights, order and draws are functions of train.seed.
 
@@ -198,9 +227,8 @@ def build_session(
         order=order or resolve_order(recipe.data, splits.train.images).value,
     )
     decay = recipe.train.ema_decay
-    section = for_batch_size(recipe.optimizer, batches.batch_size)
+    section = section_for(recipe, batches.batch_size)
     optimizer = build_optimizer(section, network.network)
-    weights = _class_weights(recipe, splits)
     return Session(
         recipe=recipe,
         runtime=runtime,
@@ -212,16 +240,19 @@ def build_session(
         scaler=torch.amp.GradScaler(runtime.device.type, enabled=runtime.scales_gradients),
         average=None if decay is None else WeightAverage(network, decay),
         forward=cast(Callable[[Tensor], Tensor], torch.compile(network)) if runtime.compile else network,
-        loss=build_loss(
-            recipe.loss, own.loss, None if weights is None else weights.to(runtime.device, runtime.dtype)
-        ),
+        loss=_loss(recipe, splits, runtime, own),
         batches=batches,
         validation_set=splits.val,
         segments=segments,
         losses=torch.zeros(batches.steps_per_epoch, dtype=runtime.dtype, device=runtime.device),
         correct=torch.zeros((), dtype=torch.int64, device=runtime.device),
         captured=CapturedStep(optimizer) if runtime.cuda_graph else None,
+        group=group,
     )
+
+
+def _is_finite(network: Classifier) -> bool:
+    return all(bool(t.isfinite().all()) for t in network.state_dict().values() if t.is_floating_point())
 
 
 def fill_whitening(network: Classifier, train: ImageSet, seed: int) -> None:
@@ -241,6 +272,12 @@ def check_parts(recipe: Recipe, splits: Splits, network: Classifier) -> None:
     Freezing(recipe.train, network.network)
     build_optimizer(recipe.optimizer, network.network)
     check_sizes(recipe.augment, network)
+
+
+def _loss(recipe: Recipe, splits: Splits, runtime: Runtime, own: Own) -> Loss:
+    weights = _class_weights(recipe, splits)
+    placed = None if weights is None else weights.to(runtime.device, runtime.dtype)
+    return build_loss(recipe.loss, own.loss, placed)
 
 
 def _class_weights(recipe: Recipe, splits: Splits) -> Tensor | None:

@@ -1,17 +1,22 @@
 """The public door of training: a new run from a recipe, or an old one that goes on."""
 
+import glob
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from pictorch.datasets import SourceRef, Splits, load_splits
 from pictorch.datasets.arrays import ARRAYS, source_name
 from pictorch.datasets.augment import check_fits
 from pictorch.datasets.sources import SOURCES
 from pictorch.datasets.splits import describe_splits
-from pictorch.errors import DataError, RecipeError
+from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.networks import Classifier, OwnNetwork, build_network, name_problem
 from pictorch.networks.imagenet import IMAGENET
 from pictorch.networks.summary import summarize
@@ -21,10 +26,19 @@ from pictorch.plugins import importing, object_name
 from pictorch.recipe import Recipe
 from pictorch.recipe.files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
+from pictorch.training.checkpoint import newest_convolutions
 from pictorch.training.console import Console, command_line
+from pictorch.training.convolutions import (
+    recorded_convolutions,
+    resolve_convolutions,
+    told_convolutions,
+)
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
+from pictorch.training.followed_run import FollowedRun, shared_run
+from pictorch.training.group import ALONE, Group, check_divides
 from pictorch.training.head import check_head
+from pictorch.training.joining import joined
 from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.own_network import try_own_network
@@ -38,6 +52,8 @@ from pictorch.training.runtime import (
 )
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
 from pictorch.training.session import Own, check_parts
+
+_PATHS = ("source", "train", "test", "root")  # of the data section
 
 
 def train(
@@ -66,27 +82,36 @@ def train(
     shares (N, C) where images are mixed, that returns their mean; `data` may be (images uint8
     (N, H, W, 3) or grey (N, H, W), labels (N,)), with the class names third. Raises UserErrors, each with
     the exit code of the command line.
+
+    Where torchrun started several processes, all call this alike and train together; the first one writes
+    and prints. One that was restarted goes on with the run that the first start made.
     """
     console, started, own = console or Console(), time.monotonic(), Own(model, loss)
-    if resume is not None:
-        forbidden = {"recipe": recipe, "out": out, "set": set or None, "seed": seed, "device": device}
-        given = [name for name, value in forbidden.items() if value is not None]
-        if given:
-            unwanted = ["RECIPE" if name == "recipe" else f"--{name}" for name in given]
+    with console.recorded(), joined() as group:
+        if not group.is_first:
+            console.silence()
+        if resume is not None:
+            changes = {"RECIPE": recipe, "--out": out, "--set": set or None, "--seed": seed}
+            _check_keeps_recipe(resume, {**changes, "--device": device})
+            return _resume(resume, data, epochs, own, console, started, group)
+        if recipe is None:
             raise RecipeError(
-                f"--resume {resume} takes the run's own recipe; leave out {', '.join(unwanted)}"
+                "no recipe is given; name one as in `pictorch train digits` (`pictorch recipes` lists "
+                "them), or give --resume RUN"
             )
-        with console.recorded():
-            return _resume(RunFolder.open(resume), data, epochs, own, console, started)
-    if recipe is None:
-        raise RecipeError(
-            "no recipe is given; name one as in `pictorch train digits` (`pictorch recipes` lists them), "
-            "or give --resume RUN"
-        )
-    with console.recorded():
         checked = asked_recipe(recipe, own, data=data, set=set, seed=seed, device=device, epochs=epochs)
-        with begun_run(checked, data, out, own, console) as (recipe, splits, run):
-            return fit(recipe, splits, run, console=console, started=started, own=own)
+        begun = run_before_restart(checked, out, group)
+        if begun is not None:
+            arrays = data if checked.data.source == ARRAYS else None
+            return _resume(begun, arrays, None, own, console, started, group)
+        with begun_run(checked, data, out, own, console, group=group) as (resolved, splits, run):
+            return fit(resolved, splits, run, console=console, started=started, own=own, group=group)
+
+
+def _check_keeps_recipe(resume: str | Path, changes: Mapping[str, Any]) -> None:
+    unwanted = [name for name, value in changes.items() if value is not None]
+    if unwanted:
+        raise RecipeError(f"--resume {resume} takes the run's own recipe; leave out {', '.join(unwanted)}")
 
 
 def asked_recipe(
@@ -122,33 +147,40 @@ def begun_run(
     console: Console,
     *,
     converts: bool = False,
+    group: Group = ALONE,
 ) -> Iterator[tuple[Recipe, Splits, RunFolder]]:
     """Yields the recipe with whole paths, its images, and a new run, locked, that nothing is trained in.
 
     Everything is tried before the folder is made. One that `converts` has no epochs, and takes no weights
     that do not fit as a whole.
     """
-    runtime = resolve_runtime(recipe.train)
+    runtime = resolve_runtime(recipe.train, group=group)
     recipe = _with_absolute_paths(recipe)
-    stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
-    splits, network = tried_parts(recipe, runtime, data, own, console, converts=converts)
+    with group.one_after_the_other():
+        stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
+        splits, network = tried_parts(recipe, runtime, data, own, console, converts=converts)
+    group.check_alike(facts_of_training(recipe, splits, runtime, None if stored is None else stored.sha256))
+    _check_divides(recipe, splits, group, is_new=True)
     weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
     summary = summarize(network, recipe.model.name)
     runtime = resolve_for_work(runtime, recipe, len(splits.train), summary)
     runtime.choices["data.order"] = resolve_order(recipe.data, splits.train.images)
-    run = RunFolder.create(out, recipe.name)
+    if not converts:
+        runtime = _with_convolutions(runtime, recipe, splits, network, summary, console, group)
+    path = group.told_json(lambda: str(RunFolder.create(out, recipe.name).path))
+    run = RunFolder(Path(path)) if group.is_first else FollowedRun({"path": path})
     with run.lock():
         run.begin(
             recipe,
             command=command_line(),
             network=summary,
-            environment=describe_environment(runtime),
+            environment=describe_environment(runtime, group),
             data=describe_splits(splits, recipe.data.training_source),
             segments=[Segment(0, 0 if converts else recipe.train.epochs, 1.0).to_json()],
             weights=None if weights is None else weights.to_json(),
         )
         console.keep_log(run.log_path)
-        for line in _opening_lines(recipe, splits, run):
+        for line in _opening_lines(recipe, splits, run, runtime):
             console.line(line)
         if weights is not None:
             weights.show(console)
@@ -157,6 +189,23 @@ def begun_run(
                 f"        {field} = {choice.value} ({choice.reason}; {choice.measured or 'no auto'})"
             )
         yield recipe, splits, run
+
+
+def _with_convolutions(
+    runtime: Runtime,
+    recipe: Recipe,
+    splits: Splits,
+    network: Classifier,
+    summary: Mapping[str, Any],
+    console: Console,
+    group: Group,
+) -> Runtime:
+    """Returns the settings with the convolutions that the first process chooses, by measuring, for all."""
+    if group.is_first:
+        multiply_adds = summary["multiply_adds"]
+        runtime = resolve_convolutions(runtime, recipe, splits.train, network, multiply_adds, console.line)
+    told = group.told_json(lambda: describe_environment(runtime))
+    return runtime if group.is_first else recorded_convolutions(runtime, told, console.line)
 
 
 def tried_parts(
@@ -180,31 +229,86 @@ def tried_parts(
     return splits, network
 
 
+def run_before_restart(recipe: Recipe, out: str | Path | None, group: Group) -> str | None:
+    """Returns the run of a recipe that a restarted group had begun, None where it had not.
+
+    One start may train several recipes of the same name, one after the other.
+    """
+
+    def found() -> str | None:
+        numbered = sorted(Path("runs").glob(f"{glob.escape(recipe.name)}-*"), reverse=True)
+        for path in numbered if out is None else [Path(out)]:
+            with suppress(CheckpointError):
+                run = RunFolder.open(path)
+                is_earlier = group.launch.follows(run.environment().get("launch"), group.restarts)
+                if is_earlier and run.recipe() == _with_absolute_paths(recipe):
+                    return str(path)
+        return None
+
+    begun: str | None = group.told_json(found) if group.is_joined else None
+    return begun
+
+
+def facts_of_training(
+    recipe: Recipe, splits: Splits, runtime: Runtime, weights_sha256: str | None
+) -> dict[str, Any]:
+    """Returns what must be equal in all processes of a training; where its files lie need not be."""
+    facts = {"pictorch": version("pictorch"), "torch": torch.__version__, "device": runtime.device.type}
+    facts["precision"] = runtime.choices["train.precision"].value
+    fields = {
+        f"{section}.{key}": value
+        for section, values in recipe.model_dump(mode="json").items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+    }
+    paths = {*(f"data.{key}" for key in _PATHS), "model.weights", "train.device", "train.precision"}
+    facts |= {field: value for field, value in fields.items() if field not in paths}
+    return facts | {"images of fingerprint": splits.fingerprint, "weights of sha256": weights_sha256}
+
+
+def _check_divides(recipe: Recipe, splits: Splits, group: Group, *, is_new: bool) -> None:
+    batch_size = min(recipe.train.batch_size, len(splits.train))
+    check_divides(group, batch_size, recipe.train.accumulate, is_new=is_new)
+
+
 def _resume(
-    run: RunFolder,
+    resume: str | Path,
     data: SourceRef | None,
     epochs: float | None,
     own: Own,
     console: Console,
     started: float,
+    group: Group,
 ) -> FitResult:
-    with run.lock():
+    opened = RunFolder.open(resume) if group.is_first else None
+    with nullcontext() if opened is None else opened.lock():
+        run = shared_run(group, opened)
         recipe = run.recipe()
         console.keep_log(run.log_path)
         added = _added_segment(run, epochs)
         if added is None and run.facts()["finished_epoch"] is not None:
             console.line(f"{run.path} is complete; --epochs N with a larger total adds to it")
-            return fit_result(run)
-        splits = load_splits(recipe.data, console.line, data)
-        check_same_data(run, splits)
-        runtime, before = resolve_runtime(recipe.train, any_device=True), run.environment()
+            return fit_result(run, group)
+        with group.one_after_the_other():
+            splits = load_splits(recipe.data, console.line, data)
+            check_same_data(run, splits)
+        runtime, before = resolve_runtime(recipe.train, any_device=True, group=group), run.environment()
+        group.check_alike(facts_of_training(recipe, splits, runtime, None))
+        _check_divides(recipe, splits, group, is_new=False)
         runtime = resolve_for_work(runtime, recipe, len(splits.train), run.facts()["network"])
         runtime.choices["data.order"] = recorded_order(before)
-        environment = describe_environment(runtime)
-        differences = inexactness(before, environment)
+        trained = before
+        if run.checkpoints():  # their word counts: a resume elsewhere may have changed the record, saved none
+            trained = {**before, "convolutions": group.told_json(lambda: newest_convolutions(run))}
+        runtime = recorded_convolutions(runtime, trained, console.line)
+        environment = describe_environment(runtime, group)
+        differences = inexactness(trained, environment)
         if differences:
             console.line(f"resume is valid but will not be bit-exact: {', '.join(differences)}")
+        if differences or any(environment.get(key) != before.get(key) for key in ("convolutions", "launch")):
             run.write_environment(environment)
+        if (line := told_convolutions(runtime)) is not None:
+            console.line(line)
         if added is not None:
             console.line(
                 f"added epochs {added.first_epoch + 1} to {added.end_epoch}, whose rate falls from "
@@ -213,7 +317,7 @@ def _resume(
         for name, given in ((recipe.model.name, own.model), (recipe.loss.name, own.loss)):
             if given is None and is_imported(name):
                 console.line(importing(name))
-        return fit(recipe, splits, run, console=console, started=started, added=added, own=own)
+        return fit(recipe, splits, run, console=console, started=started, added=added, own=own, group=group)
 
 
 def check_same_data(run: RunFolder, splits: Splits) -> None:
@@ -251,7 +355,7 @@ def _added_segment(run: RunFolder, epochs: float | None) -> Segment | None:
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
     """Returns the recipe with data.source and model.weights from the root on, where they are paths."""
     data, model = recipe.data, recipe.model
-    paths = {key: getattr(data, key) for key in ("source", "train", "test", "root")}
+    paths = {key: getattr(data, key) for key in _PATHS}
     found = {key: _absolute(path) for key, path in paths.items() if path is not None and path not in SOURCES}
     data = data.model_copy(update=found)
     if model.weights not in (None, IMAGENET):
@@ -264,7 +368,7 @@ def _absolute(path: str) -> str:
     return str(found.resolve()) if found.exists() else path
 
 
-def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder) -> list[str]:
+def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder, runtime: Runtime) -> list[str]:
     network = run.facts()["network"]
     counts = [f"{len(splits.train):,} training images"]
     counts += [f"{len(splits.val):,} for validation"] if splits.val is not None else []
@@ -277,6 +381,7 @@ def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder) -> list[str]:
         f"machine {auto['train.device']['value']}, CPU threads {auto['train.threads']['value']}, "
         f"{auto['train.precision']['value']} ({auto['train.precision']['reason']})",
     ]
+    lines += [line] if (line := told_convolutions(runtime)) else []
     if recipe.train.batch_size > len(splits.train):
         lines.append(
             f"train.batch_size {recipe.train.batch_size:,} is more than the training images: "

@@ -41,6 +41,8 @@ class TensorBoard:
         """Opens the view where the training stands: what it has of later steps counts no more."""
         self._run, self._console = run, console
         self._records: RecordWriter | None = None
+        if not session.group.is_first:
+            return
         is_new = not run.tensorboard_path.exists()
         with self._explained():
             run.tensorboard_path.mkdir(exist_ok=True)

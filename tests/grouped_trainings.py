@@ -1,0 +1,90 @@
+"""Trainings by two processes under torchrun; one start does several, since importing takes longest."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# A job is {"recipe" or "resume", "out"}, and what one process, `rank`, does or has otherwise.
+WORKER = """
+import hashlib, json, os, signal, sys
+from pathlib import Path
+from pictorch.errors import DataError, UserError
+from pictorch.training import loop
+from pictorch.training.console import Console
+from pictorch.training.session import Session
+from pictorch.training.start import train
+
+rank = int(os.environ["RANK"])
+real_step, real_finished, job, done, seen = loop.train_step, loop.is_finished, {}, 0, {}
+
+def train_step(session, **options):
+    global done
+    done += 1
+    mine = rank == job.get("rank", 1)
+    if mine and done == job.get("term_at"):
+        signal.raise_signal(signal.SIGTERM)
+    if mine and done == job.get("fail_at"):
+        raise DataError("the images are gone; put them back")
+    if mine and done == job.get("kill_at") and not Path("killed").exists():
+        Path("killed").touch()
+        if job.get("host"):
+            os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    seen["images"] = seen.get("images", 0) + session.batches.batch_size // session.group.world
+    return real_step(session, **options)
+
+def is_finished(session):
+    digest = hashlib.sha256()
+    for tensor in session.judged_network.parameters():
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    seen.update(
+        weights=digest.hexdigest(), epoch=session.position.epoch, best=session.position.best_accuracy,
+        scale=session.scaler.get_scale(), step=session.step,
+    )
+    return real_finished(session)
+
+loop.train_step, loop.is_finished = train_step, is_finished
+answers = []
+for job in json.loads(Path(sys.argv[1]).read_text()):
+    done, seen = 0, {}
+    options = {key: job[key] for key in ("recipe", "out", "resume") if key in job}
+    options["set"] = job.get("set", ()) if rank == job.get("rank", 1) else ()
+    try:
+        answer = {"result": train(**options, console=Console("quiet")).to_json()}
+    except UserError as error:
+        if "kill_at" in job:
+            sys.exit(error.exit_code)  # so that torchrun starts it anew
+        answer = {"error": type(error).__name__, "says": str(error), "exit_code": error.exit_code}
+    answers.append(answer | {"seen": seen})
+    Path(f"{sys.argv[1]}.{rank}").write_text(json.dumps(answers))
+"""
+
+
+def train_in_group(jobs: list[dict[str, Any]], place: Path, *options: str) -> list[list[dict[str, Any]]]:
+    """Does the jobs one after the other in two processes; returns for each job what both answered."""
+    (place / "worker.py").write_text(WORKER)
+    (place / "jobs").write_text(json.dumps(jobs))
+    code, _, errors = torchrun(["--nproc-per-node", "2", *options, "worker.py", "jobs"], place)
+    assert code == 0, errors
+    answers = [json.loads((place / f"jobs.{rank}").read_text()) for rank in (0, 1)]
+    return [list(pair) for pair in zip(*answers, strict=True)]
+
+
+def torchrun(words: list[str], place: Path, seconds: float = 400) -> tuple[int, str, str]:
+    """Runs torchrun and returns exit code, stdout and stderr; its processes end whatever happens."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except BaseException:
+            process.send_signal(signal.SIGTERM)  # which it hands on to its workers
+            process.communicate(timeout=60)
+            raise
+    return process.returncode, output, errors

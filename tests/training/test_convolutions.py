@@ -1,0 +1,221 @@
+"""Which convolutions a training takes: the rule, from measurements that are given, and what is kept of it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pictorch.benchmarking.profiling import profile
+from pictorch.datasets.splits import ImageSet
+from pictorch.errors import RecipeError
+from pictorch.images import InputSpec
+from pictorch.kernels import operator
+from pictorch.kernels.building import Compiler, Unavailable, find_compiler
+from pictorch.kernels.layers import Shape
+from pictorch.kernels.library import Kernels, open_kernels
+from pictorch.networks import build_network
+from pictorch.recipe import Recipe
+from pictorch.recipe.files import load_recipe
+from pictorch.run_folder import RunFolder
+from pictorch.training import convolutions, start
+from pictorch.training.convolutions import recorded_convolutions, resolve_convolutions
+from pictorch.training.runtime import Runtime, resolve_runtime
+from pictorch.training.start import train
+from run_bytes import differing
+from stopped_run import QUIET, stopped_copy
+
+LONG = 10**9  # multiply-adds of an image, which make any training long
+
+
+def given(**fields: Any) -> Recipe:
+    settings = {"epochs": 10, "threads": 1, "device": "cpu", "precision": "float32", **fields}
+    sections = {"data": {"source": "digits"}, "model": {"name": "cifar10_cnn"}, "optimizer": {"lr": 0.1}}
+    return load_recipe({**sections, "train": settings})
+
+
+@pytest.fixture(autouse=True)
+def no_kernels_in_use() -> Iterator[None]:
+    operator.use(None)
+    yield
+    operator.use(None)
+
+
+@pytest.fixture
+def measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Kernels that are there, and what their measurements will say; `asked` lists what was measured."""
+    found: dict[str, Any] = {"layers": lambda shape: (1.0, 2.0), "steps": {}, "asked": []}
+
+    def time_layer(shape: Shape, dtype: torch.dtype | None) -> dict[str, float]:
+        found["asked"].append(shape)
+        return dict(zip(("own", "library"), found["layers"](shape), strict=True))
+
+    def time_steps(network: Any, images: Any, forms: dict[str, Any], dtype: Any) -> dict[str, float]:
+        found["asked"].append({form: list(names) for form, names in forms.items()})
+        return {form: found["steps"].get(form, 1.0) for form in forms}
+
+    monkeypatch.setattr(convolutions, "time_layer", time_layer)
+    monkeypatch.setattr(convolutions, "time_steps", time_steps)
+    kernels = Kernels(place / "abc" / "winograd.so", "avx2", 0, None)
+    monkeypatch.setattr(convolutions, "find_compiler", lambda: Compiler("c++", "c++ 1"))
+    monkeypatch.setattr(convolutions, "is_built", lambda path: False)
+    monkeypatch.setattr(convolutions, "open_kernels", lambda may_build: kernels)
+    return found
+
+
+def resolved(recipe: Recipe, lines: list[str] | None = None, multiply_adds: int = LONG) -> Runtime:
+    network = build_network(recipe.model, 10, InputSpec(8, 8))
+    images = ImageSet(np.zeros((2000, 8, 8, 3), np.uint8), np.zeros(2000, np.int64), np.arange(2000))
+    say = [].append if lines is None else lines.append
+    runtime = resolve_runtime(recipe.train)
+    return resolve_convolutions(runtime, recipe, images, network, multiply_adds, say)
+
+
+def test_a_short_training_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolutions, "find_compiler", None)
+    monkeypatch.setattr(convolutions, "open_kernels", None)
+    for recipe, multiply_adds in (
+        (given(), 10**6),
+        (given(kernels="library"), LONG),
+        (given(precision="float64"), LONG),
+        (given(precision="fp16"), LONG),
+    ):
+        runtime = resolved(recipe, multiply_adds=multiply_adds)
+        assert runtime.choices["train.kernels"].value == "library"
+        assert runtime.convolutions.layers == ()
+
+
+def test_the_faster_form_of_each_layer_then_of_the_whole(measured: dict[str, Any], place: Path) -> None:
+    measured["layers"] = lambda shape: (2.0, 1.0) if shape.is_first else (1.0, 2.0)
+    for steps, expected in (
+        ({"own where faster": 0.5, "own": 0.6}, 3),
+        ({"own where faster": 0.6, "own": 0.5}, 4),
+        ({"own where faster": 0.98, "own": 0.975}, 0),
+        ({"own where faster": 1.5, "own": 1.2}, 0),
+    ):
+        measured["steps"], measured["asked"][:] = steps, []
+        runtime = resolved(given())
+        (place / "abc" / "measurements.json").unlink()
+        forms = measured["asked"][-1]
+        assert [len(names) for names in forms.values()] == [0, 3, 4]
+        assert len(runtime.convolutions.layers) == expected
+        choice = runtime.choices["train.kernels"]
+        assert choice.value == ("own" if expected else "library")
+        assert "own where faster" in choice.measured
+    assert runtime.convolutions.to_json() is None
+
+
+def test_it_is_measured_once(measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    measured["steps"] = {"own": 0.5}
+    lines: list[str] = []
+    first = resolved(given(), lines)
+    kinds = len(measured["asked"]) - 1
+    assert lines == ["building the convolution kernels, once on this machine (less than a minute) ...",
+                     f"measuring {kinds} kinds of convolution, once on this machine ..."]  # fmt: skip
+    operator.use(None)
+    measured["asked"].clear()
+    lines.clear()
+    assert resolved(given()).convolutions == first.convolutions
+    assert first.choices["train.kernels"].reason == (
+        "auto: 4 of 4 3x3 convolutions, 2.00 times the speed of torch's convolutions"
+    )
+    assert measured["asked"] == []
+    resolved(given(threads=2))
+    assert len(measured["asked"]) == kinds + 1
+
+
+def test_without_a_compiler_it_is_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "nothing-there")
+    lines: list[str] = []
+    choice = resolved(given(), lines).choices["train.kernels"]
+    assert (choice.value, choice.reason) == (
+        "library",
+        "auto: own kernels cannot be had, CXX=nothing-there is no C++ compiler that runs",
+    )
+    assert lines == [
+        "kernels torch's own, since pictorch's cannot be had: CXX=nothing-there is no C++ compiler that runs"
+    ]
+    with pytest.raises(RecipeError, match=r"not available here, CXX=.*`--set train.kernels=library`"):
+        resolved(given(kernels="own"))
+
+
+def test_an_older_run_has_the_library(measured: dict[str, Any]) -> None:
+    runtime = recorded_convolutions(resolve_runtime(given().train), {"auto": {}}, print)
+    assert runtime.choices["train.kernels"].value == "library"
+    assert runtime.convolutions.layers == ()
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The kernels of this machine; skips without a compiler. What is returned takes the compiler away."""
+    if isinstance(found := find_compiler(), Unavailable):
+        pytest.skip(f"no kernels: {found.reason}")
+    assert isinstance(open_kernels(may_build=True), Kernels)
+
+    def take_away() -> None:
+        operator.use(None)
+        monkeypatch.setenv("CXX", "nothing-there")
+
+    return take_away
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("bf16", 2)])
+def test_stopped_and_resumed_with_own_kernels(
+    real: Callable[[], None],
+    busy_recipe: dict[str, Any],
+    tmp_path: Path,
+    precision: str,
+    threads: int,
+) -> None:
+    busy_recipe["train"] |= {"epochs": 2, "kernels": "own", "precision": precision, "threads": threads}
+    for out in ("whole", "again"):
+        train(busy_recipe, out=out, console=QUIET)
+    assert differing(tmp_path / "whole", tmp_path / "again") == []
+    run = stopped_copy(busy_recipe, tmp_path / "stopped", 13)
+    operator.use(None)  # as in another process
+    train(resume=run, console=QUIET)
+    assert differing(tmp_path / "whole", run) == []
+    record = RunFolder(run).environment()["convolutions"]
+    assert len(record["layers"]) == 4
+
+    busy_recipe["train"]["kernels"] = "library"
+    train(busy_recipe, out="library", console=QUIET)
+    assert differing(tmp_path / "library", run)
+    assert RunFolder(tmp_path / "library").environment()["convolutions"] is None
+
+
+@pytest.mark.slow
+def test_a_resume_without_the_kernels_says_so(
+    real: Callable[[], None], busy_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy_recipe["train"] |= {"epochs": 2, "kernels": "own", "precision": "float32"}
+    run = stopped_copy(busy_recipe, tmp_path / "stopped", 13)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "fit", lambda *arguments, **options: None)  # killed before it saves anything
+        real()
+        train(resume=run)
+    said = capsys.readouterr().err
+    assert "will not be bit-exact: convolutions: own for 4 layers (" in said
+    assert "-> torch's" in said
+    environment = RunFolder(run).environment()
+    assert environment["convolutions"] is None
+    assert environment["auto"]["train.kernels"]["reason"].startswith(
+        "the run's own kernels cannot be had, CXX="
+    )
+    with pytest.MonkeyPatch.context() as patch:  # back on the first machine, the checkpoint's word counts
+        patch.delenv("CXX")
+        train(resume=run)
+    said = capsys.readouterr().err
+    assert "bit-exact" not in said
+    assert "kernels own for 4 layers (" in said
+    assert RunFolder(run).environment()["convolutions"]["layers"]
+
+
+@pytest.mark.slow
+def test_a_profile_takes_them_too(real: Callable[[], None], tmp_path: Path) -> None:
+    changes = ["model.name=cifar10_cnn", "train.kernels=own", "train.epochs=1", "train.threads=1"]
+    found = profile("digits", set=changes, steps=1, out=tmp_path / "profile", console=QUIET)
+    assert any("conv3x3" in one.name for one in found.operators)
