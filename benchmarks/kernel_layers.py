@@ -8,7 +8,7 @@ time is the median of the rounds. `products` is what the 36 small products of th
 by the seconds of the whole operation, transforms included, as a share of a large matrix product here:
 
     python benchmarks/kernel_layers.py --networks speednet:32:500 speednet:20:500 resnet18:32:128
-        [--rounds 5] [--note TEXT] [--out record.json]
+        [--rounds 5] [--without-bf16] [--note TEXT] [--out record.json]
 """
 
 import argparse
@@ -75,7 +75,7 @@ def layers_of(name: str, image_size: int, batch: int) -> Counter[Layer]:
     return found
 
 
-def operations(kernels: Kernels, layer: Layer) -> Iterator[tuple[str, dict[str, Work]]]:
+def operations(kernels: Kernels, layer: Layer, *, with_bf16: bool) -> Iterator[tuple[str, dict[str, Work]]]:
     """Yields each operation of a layer with what is to be timed: own, torch's, torch's in bf16."""
     order, ones, zeros = torch.channels_last, [1, 1], [0, 0]
     size = (layer.batch, layer.inputs, layer.height, layer.width)
@@ -111,7 +111,8 @@ def operations(kernels: Kernels, layer: Layer) -> Iterator[tuple[str, dict[str, 
         )
 
     def library(make: Callable[[torch.dtype], Work]) -> dict[str, Work]:
-        return {"library": make(torch.float32), "library_bf16": make(torch.bfloat16)}
+        bf16 = {"library_bf16": make(torch.bfloat16)} if with_bf16 else {}
+        return {"library": make(torch.float32), **bf16}
 
     own_forward = kernels.forward_pool2 if layer.pooled else kernels.forward
     yield "forward", {"own": lambda: own_forward(x, weight, bias), **library(forward)}
@@ -141,13 +142,13 @@ def peak_gflops() -> float:
     return 2 * 2048**3 / min(seconds_of(lambda: torch.mm(a, b)) for _ in range(6)) / 1e9
 
 
-def measure(kernels: Kernels, layer: Layer, rounds: int) -> dict[str, Any]:
+def measure(kernels: Kernels, layer: Layer, rounds: int, *, with_bf16: bool) -> dict[str, Any]:
     """Returns microseconds an image of each operation, and the library's times by the own ones."""
     sides = [side // 2 * 2 if layer.pooled else side for side in (layer.height, layer.width)]
     tiles = layer.batch * -(-sides[0] // 4) * -(-sides[1] // 4)
     product_gflop = 2 * 36 * tiles * layer.inputs * layer.outputs / 1e9
     peak, record = peak_gflops(), {}
-    for name, works in operations(kernels, layer):
+    for name, works in operations(kernels, layer, with_bf16=with_bf16):
         for work in [*works.values()] * 3:  # until the heap has a place for everything
             work()
         times: dict[str, list[float]] = {form: [] for form in works}
@@ -157,8 +158,7 @@ def measure(kernels: Kernels, layer: Layer, rounds: int) -> dict[str, Any]:
         median = {form: statistics.median(values) for form, values in times.items()}
         record[name] = {
             "us_an_image": {form: value / layer.batch * 1e6 for form, value in median.items()},
-            "times_library": median["library"] / median["own"],
-            "times_library_bf16": median["library_bf16"] / median["own"],
+            **{f"times_{form}": value / median["own"] for form, value in median.items() if form != "own"},
             "products_share_of_peak": product_gflop / median["own"] / peak,
         }
     return {**layer._asdict(), "peak_gflops": peak, "operations": record}
@@ -171,12 +171,9 @@ def line_of(times: int, record: dict[str, Any]) -> str:
         + " pooled" * record["pooled"]
     ]
     for name, one in record["operations"].items():
-        us = one["us_an_image"]
-        cells.append(
-            f"{name} {us['own']:6.1f} {us['library']:6.1f} {us['library_bf16']:6.1f} us "
-            f"{one['times_library']:.2f}x {one['times_library_bf16']:.2f}x "
-            f"{one['products_share_of_peak']:.0%}"
-        )
+        us = " ".join(f"{value:6.1f}" for value in one["us_an_image"].values())
+        times = " ".join(f"{value:.2f}x" for key, value in one.items() if key.startswith("times_"))
+        cells.append(f"{name} {us} us {times} {one['products_share_of_peak']:.0%}")
     return " | ".join(cells)
 
 
@@ -190,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["speednet:32:500"], help="NAME:IMAGE_SIZE:BATCH")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without-bf16", action="store_true", help="for CPUs that only emulate it")
     parser.add_argument("--note", default="")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -203,12 +201,16 @@ def main() -> None:
     values = []
     for given in args.networks:
         name, size, batch = given.split(":")
-        print(f"{name} at {size} pixels, batches of {batch}: own, library, library in bf16", flush=True)
+        print(
+            f"{name} at {size} pixels, batches of {batch}: own, library, library in bf16 if asked", flush=True
+        )
         layers: list[dict[str, Any]] = []
         for layer, count in layers_of(name, int(size), int(batch)).items():
-            layers.append({"count": count, **measure(kernels, layer, args.rounds)})
+            timed = measure(kernels, layer, args.rounds, with_bf16=not args.without_bf16)
+            layers.append({"count": count, **timed})
             print(line_of(count, layers[-1]), flush=True)
-        sums = {form: total(layers, form) for form in ("own", "library", "library_bf16")}
+        forms = layers[0]["operations"]["forward"]["us_an_image"]
+        sums = {form: total(layers, form) for form in forms}
         print("  all:", "  ".join(f"{form} {us:,.0f} us" for form, us in sums.items()), flush=True)
         values.append({"network": name, "pixels": int(size), "layers": layers, "us_an_image": sums})
     record = {

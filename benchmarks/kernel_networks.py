@@ -6,7 +6,7 @@ in one process, in which auto's measuring comes first. A figure is the median of
 takes torch's, it has none of its own:
 
     python benchmarks/kernel_networks.py resnet18:32:128 speednet:20:500 [--rounds 5] [--steps 2]
-        [--note TEXT] [--out record.json]
+        [--precisions float32] [--note TEXT] [--out record.json]
 """
 
 import argparse
@@ -80,7 +80,9 @@ def images_per_second(session: Session, runtime: Runtime, layers: Sequence[str],
     return steps * session.batches.batch_size / (time.perf_counter() - start)
 
 
-def measure(name: str, size: int, batch: int, rounds: int, steps: int) -> dict[str, Any]:
+def measure(
+    name: str, size: int, batch: int, rounds: int, steps: int, precisions: Sequence[str]
+) -> dict[str, Any]:
     """Returns images/s of each form of a network, and how many times the library's each is."""
     recipe = recipe_of(name, batch)
     draw = np.random.default_rng(0)
@@ -88,7 +90,7 @@ def measure(name: str, size: int, batch: int, rounds: int, steps: int) -> dict[s
     splits = load_splits(recipe.data, print, made)
     forms: dict[str, tuple[Runtime, Sequence[str]]] = {}
     record: dict[str, Any] = {"network": name, "pixels": size, "batch": batch, "auto": {}}
-    for precision in PRECISIONS:
+    for precision in precisions:
         runtime, seconds = choice_of(recipe, splits, precision)
         record["auto"][precision] = {
             **runtime.choices["train.kernels"].to_json(),
@@ -98,11 +100,11 @@ def measure(name: str, size: int, batch: int, rounds: int, steps: int) -> dict[s
         forms[f"library {precision}"] = (runtime, ())
         if runtime.convolutions.layers:  # else it is the library's form, and not timed again
             forms[f"auto {precision}"] = (runtime, runtime.convolutions.layers)
-    plain = replace(forms["library float32"][0], convolutions=TORCHS)
+    plain = replace(forms[f"library {precisions[0]}"][0], convolutions=TORCHS)
     with plain.applied():
         session = build_session(recipe, splits, plain, [Segment(0, 1, 1.0)])
         session.network.train()
-        for precision in PRECISIONS:
+        for precision in precisions:
             forms[f"own {precision}"] = (
                 forms[f"library {precision}"][0],
                 list(suitable_layers(session.network)),
@@ -117,9 +119,9 @@ def measure(name: str, size: int, batch: int, rounds: int, steps: int) -> dict[s
     median = record["images_per_second"]
     record["times_library"] = {
         f"{form} by library {by}": median[form] / median[f"library {by}"]
-        for precision in PRECISIONS
+        for precision in precisions
         for form in (f"auto {precision}", f"own {precision}")
-        for by in dict.fromkeys((precision, "bf16"))
+        for by in dict.fromkeys((precision, precisions[-1]))
         if form in median
     }
     return record
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", help="NAME:IMAGE_SIZE:BATCH")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--note", default="")
     parser.add_argument("--out", type=Path, help="a record there already is added to")
     args = parser.parse_args()
@@ -138,7 +141,7 @@ def main() -> None:
     for given in args.networks:
         name, size, batch = given.split(":")
         print(f"{name} at {size} pixels, batches of {batch}", flush=True)
-        values.append(measure(name, int(size), int(batch), args.rounds, args.steps))
+        values.append(measure(name, int(size), int(batch), args.rounds, args.steps, args.precisions))
         for form, speed in values[-1]["images_per_second"].items():
             print(f"  {form:16} {speed:8,.1f} images/s")
         for form, times in values[-1]["times_library"].items():

@@ -129,6 +129,13 @@ def test_seeds_are_trained_from_a_cold_start_judged_once_and_gone_on_with(
     with Path("sr/speedrun.csv").open() as file:
         assert [row["seed"] for row in csv.DictReader(file)] == ["7", "8"]
     assert "at or over 90.0 %" in Path("sr/speedrun.md").read_text()
+    environment = RunFolder.open("sr/seed-8").environment()
+    assert record["environment"] == environment
+    assert not any("convolutions:" in line for line in record["remarks"])
+    environment["convolutions"] = {"layers": ["first", "second"], "instruction_set": "avx2", "build": "abc"}
+    rows = [SeedRow(7, epochs=1, test_n=359)]
+    remarks = speedrun._remarks(rows, environment, RunFolder.open("sr/seed-8").recipe(), 0.9, 0.0)
+    assert any(line.startswith("convolutions: own for 2 layers (avx2, build abc); ") for line in remarks)
     weights = Path("sr/seed-7/checkpoints/last/model.safetensors")
     before = weights.stat().st_mtime_ns
     monkeypatch.setattr(speedrun, "measured_peak", lambda *unused: 1e12)
