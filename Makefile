@@ -29,9 +29,11 @@ soak: $(READY)  ## 100,000 requests, a source of 1,000,000 images: memory must n
 	PICTORCH_SOAK_HOSTS=2 $(BIN)/pytest tests/training/test_soak_hosts.py
 	PICTORCH_SOAK_ENTRIES=1000000 $(BIN)/pytest tests/predictor/test_prediction_soak.py
 
-wheel: $(READY)  ## builds the source archive, and from it the wheel, into dist/
+KERNELS := 0
+
+wheel: $(READY)  ## builds the source archive, and from it the wheel, into dist/; KERNELS=1 compiles the kernels in
 	rm -rf dist
-	$(BIN)/python -m build --no-isolation --outdir dist .
+	PICTORCH_KERNELS=$(KERNELS) $(BIN)/python -m build --no-isolation --outdir dist .
 
 RUNTIME := src/pictorch/exporting/browser/runtime
 

@@ -14,8 +14,9 @@ import pytest
 
 import pictorch
 from made_data import MadeCifar
-from pictorch import cli, diagnosis, host
+from pictorch import cli, diagnosis, durable, host
 from pictorch.diagnosis import doctor
+from pictorch.kernels import building, library, measurements
 from pictorch.recipe import SECTIONS
 from pictorch.training.runtime import resolve_runtime
 
@@ -210,6 +211,54 @@ def test_it_is_quick(healthy: None) -> None:
     before = time.process_time()
     doctor()
     assert time.process_time() - before < 2
+
+
+# --- the kernels ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheels(healthy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel's library, which only seems to compute, where there is no compiler."""
+    monkeypatch.setenv("CXX", "nothing-there")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(building, "PACKAGED", tmp_path / "package")
+    path = building.packaged_path()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"a library")
+    path.with_suffix(".sha256").write_text(durable.file_sha256(path))
+    monkeypatch.setattr(
+        library, "load", lambda path, asked: library.Kernels(path, "avx2", 0, None, "0123abcd")
+    )
+    return path
+
+
+def test_a_wheels_kernels_need_no_compiler(wheels: Path) -> None:
+    for found in (doctor().kernels, doctor(build_kernels=True).kernels):
+        assert (found["built"], found["in_wheel"], found["instruction_set"]) == (str(wheels), True, "avx2")
+        assert (found["compiler"], found["problem"]) == (None, None)
+    assert not (wheels.parents[2] / "cache").exists()
+
+
+def test_what_a_person_reads_of_kernels(wheels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = measurements.Kept(building.times_folder(wheels), "A Processor, 2 threads")
+    kept.put(measurements.LAYERS, "128 x 32x32, 64 -> 64", {"own": 0.012, "library": 0.024})
+    kept.save(others=1.3)
+    assert cli.main(["doctor"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "came with the wheel, avx2" in said
+    assert "128 x 32x32, 64 -> 64 own 12.0 ms, library 24.0 ms, while other programs took 1.3 CPUs" in said
+
+
+def test_kernels_that_are_not_there(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels.unlink()
+    assert doctor().kernels["problem"] == "CXX=nothing-there is no C++ compiler that runs"
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\necho its version\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{compiler} -g")
+    found = doctor().kernels
+    assert (found["problem"], found["built"]) == (None, None)
+    assert found["compiler"] == {"path": str(compiler), "version": "its version", "arguments": ("-g",)}
 
 
 # --- the machine ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pictorch.host import (
     peak_process_bytes,
     physical_cores,
     usable_cpus,
+    worked_seconds,
 )
 
 
@@ -126,6 +127,14 @@ def test_without_a_topology_each_cpu_is_a_core(
     assert physical_cores() == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert physical_cores() == 1
+
+
+def test_what_all_cpus_worked(system_files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting is none of it; a guest's time is in its user's already."""
+    assert worked_seconds() is None
+    monkeypatch.setattr(os, "sysconf", {"SC_CLK_TCK": 100}.__getitem__)
+    system_files["/proc/stat"] = "cpu  100 200 300 9000 9000 400 500 600 700 800\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+    assert worked_seconds() == 21.0
 
 
 @pytest.mark.slow

@@ -6,17 +6,20 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from PIL import Image
 
+from pictorch.kernels.building import Unavailable, find_compiler
 from tiny_bundle import CLASSES, color_image, make_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -30,14 +33,18 @@ Answer = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make wheel` leaves in dist/, built in a copy of the source tree."""
-    tree = tmp_path_factory.mktemp("tree")
+    return built(tmp_path_factory.mktemp("tree"))
+
+
+def built(tree: Path, *options: str) -> Path:
+    """Copies the source tree into an empty folder, and returns what `make wheel` leaves there in dist/."""
     shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+    for name in ("Makefile", "pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
     # The environment of this test stands for the one that make would set up first.
     ready = ["--assume-old", ".venv/.ready", f"BIN={Path(sys.executable).parent}"]
-    done = subprocess.run(["make", "wheel", *ready], cwd=tree, capture_output=True, text=True)
+    done = subprocess.run(["make", "wheel", *ready, *options], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return tree / "dist"
 
@@ -57,6 +64,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path, wheel: Path) -
     assert {name for name in names if not name.startswith(facts)} == files
     assert {"pictorch/py.typed", "pictorch/packaged_recipes/digits.yaml"} <= names
     assert f"{facts}licenses/LICENSE" in names
+    assert wheel.name.endswith("-py3-none-any.whl")
 
 
 def test_the_source_archive_builds_and_has_readme_and_licence(dist: Path) -> None:
@@ -170,3 +178,88 @@ def test_without_torch_the_server_is_measured(server: Answer, tmp_path: Path) ->
     small = ["--seconds", "0.05", "--requests", "1", "--out", str(tmp_path / "tables"), "--json"]
     record = json.loads(server("pictorch", "bench", "serving", bundle, *small).stdout)
     assert all(row["answered"] for row in record["values"])
+
+
+# --- with the kernels -----------------------------------------------------------------------------
+
+_COMPUTES = """
+import json, sys, torch, pictorch
+from pictorch.kernels import operator
+from pictorch.kernels.library import Kernels, open_kernels
+opened = open_kernels(may_build=True)
+found = {"package": pictorch.__file__}
+if isinstance(opened, Kernels):
+    found["kernels"] = str(opened.path)
+    operator.use(opened)
+    x, weight = torch.randn(2, 24, 9, 9), torch.randn(32, 24, 3, 3)
+    mine, theirs = operator.conv3x3(x, weight, None), torch.conv2d(x, weight, padding=1)
+    found |= {"difference": float((mine - theirs).abs().max()), "is_own": not torch.equal(mine, theirs)}
+else:
+    found["kernels"] = opened.reason
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def kernel_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make wheel KERNELS=1` leaves in dist/; skips without a compiler."""
+    if isinstance(compiler := find_compiler(), Unavailable):
+        pytest.skip(f"no kernels: {compiler.reason}")
+    return built(tmp_path_factory.mktemp("with_kernels"), "KERNELS=1")
+
+
+@pytest.fixture(scope="module")
+def installed(kernel_dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip installs that wheel into."""
+    (path,) = kernel_dist.glob("*.whl")
+    target = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, "--target", target, path], check=True)
+    return target
+
+
+def computed(target: Path, tmp_path: Path) -> dict[str, Any]:
+    """Returns what computes with an installed wheel's kernels, without a compiler and a cache."""
+    cache = tmp_path / "cache"
+    places = {"PYTHONPATH": str(target), "XDG_CACHE_HOME": str(cache), "PATH": "/nowhere", "CXX": ""}
+    command = [sys.executable, "-c", _COMPUTES]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **places}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not cache.exists()
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["package"] == str(target / "pictorch/__init__.py")
+    return found
+
+
+def test_a_wheel_with_kernels_is_for_this_system_and_any_python(kernel_dist: Path, wheel: Path) -> None:
+    (path,) = kernel_dist.glob("*.whl")
+    system = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert path.name == f"pictorch-{PROJECT['version']}-py3-none-{system}.whl"
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(wheel) as pure:
+        added = {Path(name).name for name in {*archive.namelist()} - {*pure.namelist()}}
+        (facts,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
+        assert "Root-Is-Purelib: false" in archive.read(facts).decode()
+    assert added == {"winograd.so", "winograd.sha256"}
+    (sources,) = kernel_dist.glob("*.tar.gz")
+    with tarfile.open(sources) as archive:
+        assert not [name for name in archive.getnames() if name.endswith(".so")]
+    assert not list(kernel_dist.parent.glob("src/**/*.so"))
+
+
+def test_its_kernels_compute_without_a_compiler(installed: Path, tmp_path: Path) -> None:
+    found = computed(installed, tmp_path)
+    assert found["kernels"].startswith(f"{installed}/pictorch/kernels/compiled/")
+    assert found["is_own"]
+    assert found["difference"] < 1e-3
+
+
+def test_they_are_those_of_the_sources_beside_them_or_none(installed: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(installed, tmp_path / "changed")
+    source = changed / "pictorch/kernels/winograd/tiles.h"
+    source.write_text(source.read_text() + "\n")
+    assert computed(changed, tmp_path)["kernels"] == "no C++ compiler (c++, g++, clang++)"
+
+
+def test_a_wheel_whose_kernels_cannot_be_compiled_is_none(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="the kernels cannot be put into the wheel, CXX=nothing is no"):
+        built(tmp_path, "KERNELS=1", "CXX=nothing")

@@ -17,7 +17,15 @@ from pictorch.datasets.sources import SOURCES, locate_source
 from pictorch.errors import MissingPartError, ResourceError, UserError
 from pictorch.formats import plain
 from pictorch.kernels import measurements
-from pictorch.kernels.building import Compiler, Unavailable, built_path, find_compiler, is_built
+from pictorch.kernels.building import (
+    Compiler,
+    Unavailable,
+    built_path,
+    find_compiler,
+    is_built,
+    packaged_path,
+    times_folder,
+)
 from pictorch.places import cache_folder, data_folders
 from pictorch.recipe import SECTIONS, DataSection, TrainSection, default_of
 from pictorch.recipe.files import recipe_header
@@ -119,13 +127,13 @@ def _processor() -> Facts:
 def _built_kernels() -> Facts:
     from pictorch.kernels.library import open_kernels  # it needs torch
 
-    compiler = find_compiler()
-    if isinstance(compiler, Unavailable):
-        remedy = "install g++ or clang++, or go without: training then takes torch's convolutions"
-        raise MissingPartError("", f"a compiler for the kernels ({compiler.reason})", remedy)
     start = time.perf_counter()
     opened = open_kernels(may_build=True)
     if isinstance(opened, Unavailable):
+        compiler = find_compiler()
+        if isinstance(compiler, Unavailable):
+            remedy = "install g++ or clang++, or go without: training then takes torch's convolutions"
+            raise MissingPartError("", f"a compiler for the kernels ({opened.reason})", remedy)
         raise ResourceError(
             f"the kernels cannot be used, {opened.reason}; name another compiler in CXX, or go without: "
             "training then takes torch's convolutions"
@@ -136,31 +144,32 @@ def _built_kernels() -> Facts:
 def _kernels() -> Facts:
     """Returns what is known of the kernels; their instruction set only torch's self-test can tell."""
     compiler = find_compiler()
-    if isinstance(compiler, Unavailable):
-        return _facts_of_kernels(None, None, None, compiler.reason)
-    path = built_path(compiler)
-    if not is_built(path):
-        return _facts_of_kernels(compiler, None, None, None)
+    places = [packaged_path(), *([built_path(compiler)] if isinstance(compiler, Compiler) else [])]
+    built = [path for path in places if is_built(path)]
+    if not built:
+        problem = compiler.reason if isinstance(compiler, Unavailable) else None
+        return _facts_of_kernels(compiler, None, None, problem)
     try:
         from pictorch.kernels.library import open_kernels
     except (ImportError, OSError):
-        return _facts_of_kernels(compiler, path, None, None)
+        return _facts_of_kernels(compiler, built[0], None, None)
     opened = open_kernels(may_build=False)
     if isinstance(opened, Unavailable):
-        return _facts_of_kernels(compiler, path, None, opened.reason)
-    return _facts_of_kernels(compiler, path, opened.instruction_set, None)
+        return _facts_of_kernels(compiler, built[0], None, opened.reason)
+    return _facts_of_kernels(compiler, opened.path, opened.instruction_set, None)
 
 
 def _facts_of_kernels(
-    compiler: Compiler | None, path: Path | None, instruction_set: str | None, problem: str | None
+    compiler: Compiler | Unavailable, path: Path | None, instruction_set: str | None, problem: str | None
 ) -> Facts:
     return {
         "built": None if path is None else str(path),
+        "in_wheel": path == packaged_path(),
         "instruction_set": instruction_set,
-        "compiler": None if compiler is None else asdict(compiler),
+        "compiler": asdict(compiler) if isinstance(compiler, Compiler) else None,
         "problem": problem,
         "seconds": None,  # that building and testing took just now
-        "measurements": {} if path is None else measurements.read(path.parent),
+        "measurements": {} if path is None else measurements.read(times_folder(path)),
     }
 
 

@@ -92,6 +92,19 @@ def load_share() -> float:
     return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
+def worked_seconds() -> float | None:
+    """Returns the seconds that all CPUs of the machine have worked since its start, for whichever program.
+
+    A guest's CPU that the host gave to others counts as working. None where the system does not tell.
+    """
+    try:
+        fields = Path("/proc/stat").read_text().partition("\n")[0].split()
+    except OSError:
+        return None
+    user, nice, system, _, _, irq, softirq, stolen = map(int, fields[1:9])
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
+
+
 def allocator() -> tuple[str, bool]:
     """Returns the allocator's name, and whether `keep_freed_memory` has an effect on it."""
     with suppress(OSError):

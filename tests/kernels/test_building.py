@@ -1,5 +1,7 @@
-"""The build: which compiler, where to, and one clear reason where it cannot be done."""
+"""The build: which compiler, where to, and one clear reason where it cannot be done; a wheel's library."""
 
+import hashlib
+import shutil
 import stat
 import subprocess
 import sys
@@ -9,14 +11,25 @@ from pathlib import Path
 import pytest
 
 from pictorch.kernels import building
-from pictorch.kernels.building import Compiler, Unavailable, build, built_path, find_compiler, is_built
+from pictorch.kernels.building import (
+    SOURCES,
+    Compiler,
+    Unavailable,
+    build,
+    build_of,
+    built_path,
+    find_compiler,
+    is_built,
+    packaged_path,
+    times_folder,
+)
 from pictorch.kernels.library import Kernels, load, open_kernels
 
 _LAST = "for last; do :; done"  # the name behind -o
 
 
-def written_compiler(folder: Path, script: str) -> Path:
-    path = folder / "compiler"
+def written_compiler(folder: Path, script: str, name: str = "compiler") -> Path:
+    path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
@@ -26,6 +39,27 @@ def test_the_named_compiler_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = written_compiler(tmp_path, "echo its version 1.2; echo more")
     monkeypatch.setenv("CXX", str(path))
     assert find_compiler() == Compiler(str(path), "its version 1.2")
+
+
+def test_a_command_with_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ccache: the arguments belong to every call, and tell a build from those with others."""
+    answers = f"[ $2 = --version ] && echo 1.2 && exit; {_LAST}; echo a library > $last"
+    named = f"{written_compiler(tmp_path, 'exec $*', 'cache')} '{written_compiler(tmp_path, answers)}' -g"
+    monkeypatch.setenv("CXX", named)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler = find_compiler()
+    arguments = (str(tmp_path / "compiler"), "-g")
+    assert compiler == Compiler(str(tmp_path / "cache"), "1.2", arguments)
+    assert build(compiler) == built_path(compiler)
+    assert built_path(compiler) != built_path(Compiler(compiler.path, "1.2"))
+
+
+def test_a_path_with_a_space_needs_no_quotes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written_compiler(place, "echo 1.2", "the compiler")
+    monkeypatch.setenv("CXX", str(path))
+    assert find_compiler() == Compiler(str(path), "1.2")
+    monkeypatch.setenv("CXX", f"'{path}")
+    assert find_compiler() == Unavailable(f"CXX='{path} is no C++ compiler that runs")
 
 
 @pytest.mark.parametrize("script", ["exit 1", "true"])
@@ -68,18 +102,26 @@ def test_a_library_that_was_damaged_is_built_again(place: Path, monkeypatch: pyt
     assert path.read_bytes() == b"a library\n"
 
 
-@pytest.mark.parametrize("place", ["cache", "temporary"])
-def test_a_place_where_nothing_can_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    compiler = Compiler(str(written_compiler(tmp_path, f"{_LAST}; echo a library > $last")), place)
-    if place == "cache":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 300)))
-    else:
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    refused = build(compiler)
+def test_without_a_temporary_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "nowhere"))
+    refused = build(Compiler(str(written_compiler(place, f"{_LAST}; echo a library > $last")), "temporary"))
     assert isinstance(refused, Unavailable)
-    assert ("x" * 300 if place == "cache" else "nowhere") in refused.reason
+    assert "nowhere" in refused.reason
+
+
+def test_a_cache_that_cannot_be_written_costs_no_compiling(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "pictorch").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    monkeypatch.setenv(
+        "CXX", str(written_compiler(place, f"echo 1.2; [ $1 = --version ] || touch {place}/called"))
+    )
+    refused = open_kernels(may_build=True)
+    assert isinstance(refused, Unavailable)
+    assert refused.reason.startswith(f"cannot write {place / 'pictorch/kernels'}")
+    assert refused.reason.endswith(", mend that or name another place for the cache in XDG_CACHE_HOME")
+    assert not (place / "called").exists()
 
 
 def test_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +171,78 @@ def test_it_is_built_once_and_then_found(place: Path, monkeypatch: pytest.Monkey
     assert names == ["winograd.sha256", "winograd.so"]
 
 
+# --- what a wheel brings along --------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheels(kernels: Kernels, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library as a wheel holds it; it computes as the one in the cache does, and is another file."""
+    monkeypatch.setattr(building, "PACKAGED", place)
+    write_library(packaged_path(), kernels.path.read_bytes() + b" ")
+    return packaged_path()
+
+
+def write_library(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.with_suffix(".sha256").write_text(hashlib.sha256(data).hexdigest())
+
+
+def opened(*, wanted: str | None = None) -> Kernels:
+    found = open_kernels(may_build=False, wanted=wanted)
+    assert isinstance(found, Kernels), found
+    return found
+
+
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (place / "pictorch").write_text("a file where the folder should be")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+def test_the_wheels_library_is_taken_without_a_compiler(
+    kernels: Kernels, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "nothing-there")
+    assert opened().path == wheels
+    assert opened().build == build_of(wheels) != kernels.build
+    monkeypatch.setattr("platform.machine", lambda: "vax")
+    assert open_kernels(may_build=True) == Unavailable("CXX=nothing-there is no C++ compiler that runs")
+
+
+@pytest.mark.slow
+def test_the_wheels_library_is_of_these_very_sources_or_left(
+    kernels: Kernels, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "nothing-there")
+    changed = shutil.copytree(SOURCES, tmp_path / "changed")
+    monkeypatch.setattr(building, "SOURCES", changed)
+    assert opened().path == wheels
+    (changed / "tiles.h").write_text((changed / "tiles.h").read_text() + "\n")
+    assert open_kernels(may_build=True) == Unavailable("CXX=nothing-there is no C++ compiler that runs")
+
+
+@pytest.mark.slow
+def test_where_the_wheels_library_fails_there_is_the_caches(kernels: Kernels, wheels: Path) -> None:
+    wheels.write_bytes(kernels.path.read_bytes())  # whose hash is not the one beside it
+    assert opened().path == kernels.path
+    write_library(wheels, b"no library")
+    assert opened().path == kernels.path
+
+
+def test_all_that_failed_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "PACKAGED", place)
+    monkeypatch.setenv("CXX", "nothing-there")
+    write_library(packaged_path(), b"no library")
     refused = open_kernels(may_build=True)
     assert isinstance(refused, Unavailable)
-    assert "cannot write" in refused.reason
+    assert refused.reason.startswith(f"{packaged_path()} cannot be loaded (")
+    assert refused.reason.endswith("); CXX=nothing-there is no C++ compiler that runs")
+
+
+@pytest.mark.slow
+def test_the_build_that_is_wanted_comes_first(kernels: Kernels, wheels: Path) -> None:
+    assert opened(wanted=kernels.build).path == kernels.path
+    assert opened(wanted=build_of(wheels)).path == wheels
+    assert opened(wanted="another").path == wheels
+
+
+@pytest.mark.slow
+def test_times_of_the_wheels_library_are_kept_in_the_cache(kernels: Kernels, wheels: Path) -> None:
+    assert times_folder(kernels.path) == kernels.path.parent
+    assert times_folder(wheels) == kernels.path.parent.with_name(build_of(wheels))

@@ -42,6 +42,10 @@ def test_a_file_becomes_a_run_of_no_epochs_that_is_judged_shown_and_trained_on(t
     run = RunFolder.open("out")
     assert run.facts()["finished_epoch"] == 0
     assert run.checkpoints() == ["last", "epoch-0000"]
+    environment = run.environment()
+    kernels = environment["auto"]["train.kernels"]
+    assert (kernels["value"], kernels["reason"]) == ("library", "the run was made of weights from elsewhere")
+    assert environment["convolutions"] is None
     kept, theirs = load_network(run, "last").network.state_dict(), read_state_dict(file).tensors
     assert all(torch.equal(kept[name], theirs[name]) for name in theirs)
     expected = evaluate(trained)

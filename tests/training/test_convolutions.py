@@ -10,11 +10,12 @@ import torch
 
 from pictorch.benchmarking.profiling import profile
 from pictorch.datasets.splits import ImageSet
+from pictorch.durable import file_sha256
 from pictorch.errors import RecipeError
 from pictorch.images import InputSpec
-from pictorch.kernels import operator
-from pictorch.kernels.building import Compiler, Unavailable, find_compiler
-from pictorch.kernels.layers import Shape
+from pictorch.kernels import building, operator
+from pictorch.kernels.building import Unavailable, find_compiler
+from pictorch.kernels.layers import OwnConvolutions, Shape
 from pictorch.kernels.library import Kernels, open_kernels
 from pictorch.networks import build_network
 from pictorch.recipe import Recipe
@@ -45,8 +46,11 @@ def no_kernels_in_use() -> Iterator[None]:
 
 @pytest.fixture
 def measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Kernels that are there, and what their measurements will say; `asked` lists what was measured."""
-    found: dict[str, Any] = {"layers": lambda shape: (1.0, 2.0), "steps": {}, "asked": []}
+    """Kernels that are there, and what their measurements will say; `asked` lists what was measured.
+
+    `others` is how many CPUs other programs take.
+    """
+    found: dict[str, Any] = {"layers": lambda shape: (1.0, 2.0), "steps": {}, "asked": [], "others": 0.0}
 
     def time_layer(shape: Shape, dtype: torch.dtype | None) -> dict[str, float]:
         found["asked"].append(shape)
@@ -58,10 +62,20 @@ def measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(convolutions, "time_layer", time_layer)
     monkeypatch.setattr(convolutions, "time_steps", time_steps)
-    kernels = Kernels(place / "abc" / "winograd.so", "avx2", 0, None)
-    monkeypatch.setattr(convolutions, "find_compiler", lambda: Compiler("c++", "c++ 1"))
-    monkeypatch.setattr(convolutions, "is_built", lambda path: False)
-    monkeypatch.setattr(convolutions, "open_kernels", lambda may_build: kernels)
+
+    def open_kernels(*, wanted: str | None, before_building: Callable[[], None], **options: bool) -> Kernels:
+        before_building()
+        return Kernels(place / "abc" / "winograd.so", "avx2", 0, None, wanted or "0123abcd")
+
+    class Crowd:
+        def __init__(self, threads: int) -> None:
+            pass
+
+        def taken_cpus(self) -> float:
+            return float(found["others"])
+
+    monkeypatch.setattr(convolutions, "Crowd", Crowd)
+    monkeypatch.setattr(convolutions, "open_kernels", open_kernels)
     return found
 
 
@@ -74,7 +88,6 @@ def resolved(recipe: Recipe, lines: list[str] | None = None, multiply_adds: int 
 
 
 def test_a_short_training_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolutions, "find_compiler", None)
     monkeypatch.setattr(convolutions, "open_kernels", None)
     for recipe, multiply_adds in (
         (given(), 10**6),
@@ -126,6 +139,40 @@ def test_it_is_measured_once(measured: dict[str, Any], monkeypatch: pytest.Monke
     assert len(measured["asked"]) == kinds + 1
 
 
+def test_times_of_a_busy_machine_are_taken_again_when_it_is_idle(measured: dict[str, Any]) -> None:
+    again = "what was measured of convolutions while other programs were busy is measured again"
+    for others, counts, told in (
+        (1.5, True, False),
+        (1.5, False, False),
+        (0.0, True, True),
+        (0.0, False, False),
+    ):
+        measured["others"], measured["asked"][:] = others, []
+        lines: list[str] = []
+        resolved(given(), lines)
+        assert bool(measured["asked"]) is counts
+        assert (again in lines) is told
+
+
+def test_a_cache_that_cannot_be_written_is_told(measured: dict[str, Any], place: Path) -> None:
+    (place / "abc").write_text("a file where the folder should be")
+    lines: list[str] = []
+    resolved(given(), lines)
+    assert lines[-1].startswith(
+        f"every long training will measure the convolutions again, since cannot write {place}"
+    )
+
+
+def test_a_resume_asks_for_the_build_that_the_run_began_with(measured: dict[str, Any]) -> None:
+    runtime = resolved(given(kernels="own"))
+    assert runtime.convolutions.build == "0123abcd"
+    began_with = OwnConvolutions(("a.layer",), "avx2", "4567cdef")
+    again = recorded_convolutions(runtime, {"convolutions": began_with.to_json()}, print)
+    assert again.convolutions == began_with
+    assert operator.in_use() is not None, "the others' place is taken by those of the run"
+    assert operator.in_use().build == "4567cdef"
+
+
 def test_without_a_compiler_it_is_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "nothing-there")
     lines: list[str] = []
@@ -145,6 +192,13 @@ def test_an_older_run_has_the_library(measured: dict[str, Any]) -> None:
     runtime = recorded_convolutions(resolve_runtime(given().train), {"auto": {}}, print)
     assert runtime.choices["train.kernels"].value == "library"
     assert runtime.convolutions.layers == ()
+    undecided = resolve_runtime(given().train).choices["train.kernels"]
+    assert undecided.value == "own where faster"
+    environment = {"auto": {"train.kernels": undecided.to_json()}, "convolutions": None}
+    choice = recorded_convolutions(resolve_runtime(given().train), environment, print).choices[
+        "train.kernels"
+    ]
+    assert (choice.value, choice.reason) == ("library", "as the run began")
 
 
 @pytest.fixture
@@ -212,6 +266,35 @@ def test_a_resume_without_the_kernels_says_so(
     assert "bit-exact" not in said
     assert "kernels own for 4 layers (" in said
     assert RunFolder(run).environment()["convolutions"]["layers"]
+
+
+@pytest.mark.slow
+def test_a_wheel_that_is_installed_later_changes_no_bit_of_a_run(
+    real: Callable[[], None],
+    busy_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    busy_recipe["train"] |= {"epochs": 2, "kernels": "own", "precision": "float32"}
+    train(busy_recipe, out="whole", console=QUIET)
+    run = stopped_copy(busy_recipe, tmp_path / "stopped", 13)
+    began_with, kernels = RunFolder(run).environment()["convolutions"], operator.in_use()
+    assert kernels is not None
+    assert began_with["build"] == kernels.build == file_sha256(kernels.path)[:16]
+    operator.use(None)
+    monkeypatch.setattr(building, "PACKAGED", tmp_path / "package")
+    wheels = building.packaged_path()
+    wheels.parent.mkdir(parents=True)
+    wheels.write_bytes(kernels.path.read_bytes() + b" ")  # as another compiler's: it has another hash
+    wheels.with_suffix(".sha256").write_text(file_sha256(wheels))
+    train(resume=run)
+    assert "bit-exact" not in capsys.readouterr().err
+    assert differing(tmp_path / "whole", run) == []
+    assert RunFolder(run).environment()["convolutions"] == began_with
+    operator.use(None)
+    train(busy_recipe, out="new", console=QUIET)
+    assert RunFolder(tmp_path / "new").environment()["convolutions"]["build"] == file_sha256(wheels)[:16]
 
 
 @pytest.mark.slow

@@ -96,6 +96,8 @@ def _machine(found: "Diagnosis") -> Rows:
 
 
 def _kernels(found: "Diagnosis") -> Rows:
+    from pictorch.kernels.measurements import OTHERS
+
     kernels = found.kernels
     compiler, problem = kernels["compiler"], kernels["problem"]
     seconds = "" if kernels["seconds"] is None else f" in {kernels['seconds']:.1f} s"
@@ -106,14 +108,18 @@ def _kernels(found: "Diagnosis") -> Rows:
         rows = [("kernels", OPEN, [f"{when}, or\npictorch doctor --build-kernels"])]
     else:
         form = kernels["instruction_set"] or "which form, only torch can tell"
-        rows = [("kernels", GOOD, [f"built{seconds}, {form}\n{kernels['built']}"])]
+        made = "came with the wheel" if kernels["in_wheel"] else f"built{seconds}"
+        rows = [("kernels", GOOD, [f"{made}, {form}\n{kernels['built']}"])]
     if compiler is not None:
-        rows.append(("compiler", PLAIN, [f"{compiler['path']}: {compiler['version']}"]))
+        command = " ".join([compiler["path"], *compiler["arguments"]])
+        rows.append(("compiler", PLAIN, [f"{command}: {compiler['version']}"]))
     for settings, kinds in kernels["measurements"].items():
         rows.append(("measured", PLAIN, [settings]))
         for what, times in (row for kind in kinds.values() for row in kind.items()):
-            each = ", ".join(f"{form} {1000 * one:,.1f} ms" for form, one in times.items())
-            rows.append(("", PLAIN, [what, (f"\n{each}", "dim")]))
+            others = times.get(OTHERS)
+            busy = "" if others is None else f", while other programs took {others:.1f} CPUs"
+            each = ", ".join(f"{form} {1000 * one:,.1f} ms" for form, one in times.items() if form != OTHERS)
+            rows.append(("", PLAIN, [what, (f"\n{each}{busy}", "dim")]))
     return rows
 
 

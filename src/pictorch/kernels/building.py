@@ -1,19 +1,21 @@
-"""Compiles the C++ of `winograd/` with the machine's own compiler, into the user's cache, once."""
+"""Compiles the C++ of `winograd/` with the machine's compiler, once, into the user's cache or a wheel."""
 
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pictorch.durable import file_sha256, write_bytes
+from pictorch.durable import explained, file_sha256, write_bytes
 from pictorch.errors import UserError
 from pictorch.places import cache_folder
 
 SOURCES = Path(__file__).with_name("winograd")
+PACKAGED = SOURCES.with_name("compiled")  # in wheels for one kind of machine only, see setup.py
 _COMPILERS = ("c++", "g++", "clang++")
 # No option that lets the compiler reorder sums or forget NaN and infinity.
 _OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden", "-pthread")
@@ -34,36 +36,62 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C++ compiler that was found, and what it says its version is."""
+    """A C++ compiler that was found, the arguments that $CXX gives it, and what it says its version is."""
 
     path: str
     version: str
+    arguments: tuple[str, ...] = ()
 
 
 def find_compiler() -> Compiler | Unavailable:
-    """Returns the compiler that $CXX names, else the first of c++, g++ and clang++ that answers."""
+    """Returns the compiler that $CXX names, else the first of c++, g++ and clang++ that answers.
+
+    $CXX may be a command with arguments, as 'ccache g++'.
+    """
     named = os.environ.get("CXX", "").strip()
-    for name in (named,) if named else _COMPILERS:
+    for name, *arguments in [_words(named)] if named else [[name] for name in _COMPILERS]:
         path = shutil.which(name)
         if path is None:
             continue
+        command = [path, *arguments, "--version"]
         try:
-            answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
         except (OSError, subprocess.SubprocessError):
             continue
         if answer.returncode == 0 and answer.stdout:
-            return Compiler(os.path.abspath(path), answer.stdout.splitlines()[0])
+            return Compiler(os.path.abspath(path), answer.stdout.splitlines()[0], tuple(arguments))
     return Unavailable(
         f"CXX={named} is no C++ compiler that runs" if named else "no C++ compiler (c++, g++, clang++)"
     )
 
 
+def _words(command: str) -> list[str]:
+    """Returns a command and its arguments; a path may have spaces without quotes."""
+    try:
+        return [command] if shutil.which(command) else shlex.split(command) or [command]
+    except ValueError:  # a quote without its other half
+        return [command]
+
+
 def built_path(compiler: Compiler) -> Path:
     """Returns where the library of these sources, this compiler and this kind of processor belongs."""
-    facts = [compiler.version, platform.machine(), repr(_OPTIONS), repr(_FORMS)]
-    facts += [f"{path.name}\n{path.read_text()}" for path in sorted(SOURCES.iterdir())]
-    key = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
-    return cache_folder() / "kernels" / key / "winograd.so"
+    arguments = [shlex.join(compiler.arguments)] if compiler.arguments else []
+    return cache_folder() / "kernels" / _key([compiler.version, *_origin(), *arguments]) / "winograd.so"
+
+
+def packaged_path() -> Path:
+    """Returns where a wheel holds the library of these very sources, whichever compiler made it."""
+    return PACKAGED / _key(_origin()) / "winograd.so"
+
+
+def _origin() -> list[str]:
+    """Returns what a library comes from, the compiler left out."""
+    facts = [platform.machine(), repr(_OPTIONS), repr(_FORMS)]
+    return facts + [f"{path.name}\n{path.read_text()}" for path in sorted(SOURCES.iterdir())]
+
+
+def _key(facts: list[str]) -> str:
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 
 def is_built(path: Path) -> bool:
@@ -74,36 +102,66 @@ def is_built(path: Path) -> bool:
         return False
 
 
+def build_of(library: Path) -> str:
+    """Returns what tells the bits that a library computes from those of another: the start of its SHA-256."""
+    return file_sha256(library)[:16]
+
+
+def times_folder(library: Path) -> Path:
+    """Returns where what is measured of a library is kept: beside it; for a wheel's, in the user's cache."""
+    in_wheel = PACKAGED in library.parents  # which need not be a place to write to
+    return cache_folder() / "kernels" / build_of(library) if in_wheel else library.parent
+
+
 def _hash_path(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
-def build(compiler: Compiler) -> Path | Unavailable:
-    """Compiles all forms into one library and returns its path; at once where it was built before."""
-    target = built_path(compiler)
+def build(compiler: Compiler, target: Path | None = None) -> Path | Unavailable:
+    """Compiles all forms into one library and returns its path; at once where it was built before.
+
+    It goes into the user's cache, or to `target`.
+    """
+    target = target or built_path(compiler)
     forms = _FORMS.get(platform.machine())
     if is_built(target):
         return target
     if forms is None:
         return Unavailable(f"no kernels are written for the processor {platform.machine()}")
     try:
+        _try_writing(target.parent)
+    except UserError as error:
+        return Unavailable(cache_problem(error))
+    try:
         return _compiled(compiler, forms, target)
     except (OSError, UserError) as error:
         return Unavailable(str(error))
 
 
+def cache_problem(error: UserError) -> str:
+    """Returns why the cache cannot be written, and what to do about it."""
+    return f"{str(error).partition(';')[0]}, mend that or name another place for the cache in XDG_CACHE_HOME"
+
+
+def _try_writing(folder: Path) -> None:
+    """Raises ResourceError where nothing can be written, before twelve seconds are spent on compiling."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
 def _compiled(compiler: Compiler, forms: dict[str, tuple[str, ...]], target: Path) -> Path | Unavailable:
+    command = [compiler.path, *compiler.arguments, *_OPTIONS]
     with tempfile.TemporaryDirectory() as folder:
         objects = [
             (f"{name}.o", [*options, str(SOURCES / "convolution.cpp")]) for name, options in forms.items()
         ]
         objects += [(f"{name}.o", [str(SOURCES / f"{name}.cpp")]) for name in ("threads", "interface")]
-        problem = _run_all(
-            [[compiler.path, *_OPTIONS, "-c", *words, "-o", name] for name, words in objects], folder
-        ) or _run_all(
-            [[compiler.path, *_OPTIONS, "-shared", *(name for name, _ in objects), "-o", "winograd.so"]],
-            folder,
-        )
+        problem = _run_all([[*command, "-c", *words, "-o", name] for name, words in objects], folder)
+        if problem is None:
+            names = [name for name, _ in objects]
+            problem = _run_all([[*command, "-shared", *names, "-o", "winograd.so"]], folder)
         if problem is not None:
             return Unavailable(f"{compiler.path} failed: {problem}")
         library = Path(folder, "winograd.so").read_bytes()

@@ -1,7 +1,7 @@
 """The compiled kernels, loaded: operations on tensors, which prove themselves before they are given out."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pictorch.kernels.building import Unavailable, build, built_path, find_compiler, is_built
+from pictorch.kernels.building import (
+    Unavailable,
+    build,
+    build_of,
+    built_path,
+    find_compiler,
+    is_built,
+    packaged_path,
+)
 
 # What a kernel may differ by from float64, as a share of the largest value: F(4x4, 3x3) in float32 has 1e-6.
 TOLERANCE = 1e-4
@@ -31,6 +39,7 @@ class Kernels:
     instruction_set: str
     number: int
     library: Any
+    build: str
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Returns the output (N, O, H, W) for x (N, C, H, W), weight (O, C, 3, 3) and bias (O) or None."""
@@ -125,35 +134,66 @@ class Kernels:
         return torch.empty(floats, dtype=torch.float32, device="cpu")
 
 
-def open_kernels(*, may_build: bool, instruction_set: str | None = None) -> Kernels | Unavailable:
-    """Returns the kernels for this processor, or why there are none.
+def open_kernels(
+    *,
+    may_build: bool,
+    instruction_set: str | None = None,
+    wanted: str | None = None,
+    before_building: Callable[[], object] = lambda: None,
+) -> Kernels | Unavailable:
+    """Returns the kernels for this processor, or why there are none: the wheel's, else the machine's own.
 
-    `may_build` compiles them first where that was not done yet, in less than a minute. `instruction_set` asks
-    for another form than the best: avx512, avx2 or generic.
+    `may_build` compiles them where that was not done yet, in less than a minute, after `before_building`.
+    `instruction_set` asks for another form than the best: avx512, avx2 or generic. `wanted` is the build
+    that is taken where it can be had.
     """
+    refusals = []
+    for library in _libraries(may_build, wanted, before_building):
+        opened = load(library, instruction_set) if isinstance(library, Path) else library
+        if isinstance(opened, Kernels):
+            return opened
+        refusals.append(opened.reason)
+    return Unavailable("; ".join(refusals))
+
+
+def _libraries(
+    may_build: bool, wanted: str | None, before_building: Callable[[], object]
+) -> Iterator[Path | Unavailable]:
+    """Yields the libraries to try, one after the other; what needs the compiler when its turn comes."""
+    packaged = packaged_path()
+    in_wheel = is_built(packaged)
+    if in_wheel and wanted in (None, build_of(packaged)):
+        yield packaged
+        in_wheel = False
+    compiled = _compiled(may_build, before_building)
+    if in_wheel and not (isinstance(compiled, Path) and build_of(compiled) == wanted):
+        yield packaged
+    yield compiled
+
+
+def _compiled(may_build: bool, before_building: Callable[[], object]) -> Path | Unavailable:
     compiler = find_compiler()
     if isinstance(compiler, Unavailable):
         return compiler
     path = built_path(compiler)
-    if may_build:
-        built = build(compiler)
-        if isinstance(built, Unavailable):
-            return built
-    elif not is_built(path):
+    if is_built(path):
+        return path
+    if not may_build:
         return Unavailable("they are not built yet")
-    return load(path, instruction_set)
+    before_building()
+    return build(compiler)
 
 
 def load(path: Path, instruction_set: str | None = None) -> Kernels | Unavailable:
     """Returns the kernels of a compiled library after comparing their results with torch's."""
     try:
-        library = ctypes.CDLL(str(path))
+        library, bits = ctypes.CDLL(str(path)), build_of(path)
         _declare(library)
     except (OSError, AttributeError) as error:
         return Unavailable(f"{path} cannot be loaded ({error})")
     for number, name in enumerate(_names(library)):
         if library.pictorch_form_runs(number) and instruction_set in (None, name):
-            kernels = Kernels(path, name, number, library)
+            kernels = Kernels(path, name, number, library, bits)
             differences = [one for shape in _PROVED_SHAPES for one in _differences(kernels, *shape)]
             if all(one <= TOLERANCE for one in differences):  # NaN is not
                 return kernels

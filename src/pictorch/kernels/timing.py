@@ -1,6 +1,7 @@
 """How long a convolution, and a whole step of a network, take by `conv3x3` and by torch's own."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pictorch.host import worked_seconds
 from pictorch.kernels.layers import Shape, use_conv3x3
 from pictorch.kernels.measurements import LIBRARY, OWN
 from pictorch.kernels.operator import conv3x3
@@ -18,6 +20,27 @@ _LEAST_TURNS, _MOST_TURNS = 3, 6
 _LAYER_SECONDS, _STEP_SECONDS = 0.5, 6.0
 
 Seconds = dict[str, float]
+
+
+class Crowd:
+    """What other programs take of the CPUs that this process is to use, from when it is made."""
+
+    def __init__(self, threads: int) -> None:
+        """`threads` is how many CPUs the process is to use."""
+        self._spare = max(0, (os.cpu_count() or threads) - threads)
+        self._start = _clocks()
+
+    def taken_cpus(self) -> float:
+        """Returns how many CPUs they took on average; 0 where the system does not tell."""
+        wall, own, worked = (now - then for now, then in zip(_clocks(), self._start, strict=True))
+        return max(0.0, (worked - own) / wall - self._spare)
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Returns the seconds of the clock, those that this process computed, and those that all did."""
+    own = time.process_time()
+    worked = worked_seconds()
+    return time.perf_counter(), own, own if worked is None else worked
 
 
 def time_layer(shape: Shape, autocast_dtype: torch.dtype | None) -> Seconds:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,11 +13,11 @@ from pictorch.datasets.splits import ImageSet
 from pictorch.errors import RecipeError
 from pictorch.host import cpu_name
 from pictorch.kernels import measurements, operator
-from pictorch.kernels.building import Compiler, Unavailable, built_path, find_compiler, is_built
+from pictorch.kernels.building import Unavailable, times_folder
 from pictorch.kernels.layers import TORCHS, OwnConvolutions, shapes_of, suitable_layers
 from pictorch.kernels.library import Kernels, open_kernels
 from pictorch.kernels.measurements import LAYERS, LIBRARY, NETWORKS, OWN
-from pictorch.kernels.timing import Seconds, time_layer, time_steps
+from pictorch.kernels.timing import Crowd, Seconds, time_layer, time_steps
 from pictorch.networks import Classifier
 from pictorch.recipe import Recipe
 from pictorch.training.runtime import Choice, Runtime
@@ -34,6 +35,9 @@ _LEAST_GAIN = 0.03
 # kernels in small batches, since transforming the filters takes its share), never less than the first figure.
 _LEAST_IMAGES, _STEP_SECONDS = 32, 1.2
 _FASTER = "own where faster"
+# How long other programs are watched before times that were taken beside some are measured again, and how
+# many CPUs they may take of those that the training is to use.
+_WATCHED_SECONDS, _MOST_OTHERS = 0.2, 0.1
 
 Say = Callable[[str], None]
 
@@ -86,15 +90,22 @@ def recorded_convolutions(runtime: Runtime, environment: Mapping[str, Any], say:
     record = environment.get("auto", {}).get("train.kernels")
     choice = Choice(**record) if record else Choice(LIBRARY, "the only one when the run began", "")
     if not began_with.layers:
+        if choice.value == _FASTER:  # what a conversion recorded, which measured nothing
+            choice = Choice(LIBRARY, "as the run began", "")
         return _with(runtime, choice, None, ())
     if runtime.device.type != "cpu" or runtime.dtype != torch.float32:
         return _library(runtime, "the run's own kernels are for the CPU", rule="")
-    kernels = _opened(say)
+    kernels = _opened(say, began_with.build)
     if isinstance(kernels, Unavailable):
         return _library(runtime, f"the run's own kernels cannot be had, {kernels.reason}", rule="")
     if choice.value != OWN:
         choice = Choice(OWN, "as the newest checkpoint was trained", "")
     return _with(runtime, choice, kernels, began_with.layers)
+
+
+def untrained_convolutions(runtime: Runtime) -> Runtime:
+    """Returns the settings of a run of weights from elsewhere, which computes with torch's convolutions."""
+    return _library(runtime, "the run was made of weights from elsewhere", rule="")
 
 
 def told_convolutions(runtime: Runtime) -> str | None:
@@ -116,12 +127,12 @@ def _measured(
 ) -> Runtime:
     """Chooses for each layer by its time, then between that, all and none of them by whole steps."""
     precision = runtime.choices["train.precision"].value
-    settings = [cpu_name(), f"{runtime.threads} threads", f"torch {torch.__version__}"]
-    kept = measurements.Kept(kernels.path, ", ".join([*settings, kernels.instruction_set, precision]))
     image_seconds = 3 * multiply_adds / (_LIBRARY_RATE[precision] * runtime.threads)
     count = max(_LEAST_IMAGES, int(_STEP_SECONDS / image_seconds))
     count = min(count, training_images, recipe.train.batch_size // recipe.train.accumulate)
     with runtime.applied(), torch.random.fork_rng(devices=[]):
+        kept = _kept(runtime, kernels, precision, say)
+        crowd = Crowd(runtime.threads)
         runtime.place(network)
         side = network.input_spec.stored_size
         images = torch.randint(0, 256, (max(2, count), side, side, 3), dtype=torch.uint8)
@@ -145,7 +156,9 @@ def _measured(
         if seconds is None:
             seconds = time_steps(network, images, forms, runtime.autocast_dtype)
             kept.put(NETWORKS, key, seconds)
-            kept.save()
+        problem = kept.save(crowd.taken_cpus())
+    if problem is not None:
+        say(f"every long training will measure the convolutions again, since {problem}")
     best = min(seconds, key=lambda form: seconds[form])
     times = f"{seconds[LIBRARY] / seconds[best]:.2f} times the speed of torch's convolutions"
     what = f"forward and backward of {count} images here, {_milliseconds(seconds)}"
@@ -155,15 +168,35 @@ def _measured(
     return _with(runtime, Choice(OWN, f"auto: {reason}", what), kernels, forms[best])
 
 
-def _opened(say: Say) -> Kernels | Unavailable:
-    """Returns the kernels, those that this process has already where it has some; builds them at need."""
+def _kept(runtime: Runtime, kernels: Kernels, precision: str, say: Say) -> measurements.Kept:
+    """Returns what was measured here; times taken on a busy machine are left out where it is idle now."""
+    settings = [cpu_name(), f"{runtime.threads} threads", f"torch {torch.__version__}"]
+    text = ", ".join([*settings, kernels.instruction_set, precision])
+    kept = measurements.Kept(times_folder(kernels.path), text)
+    if kept.has_crowded:
+        crowd = Crowd(runtime.threads)
+        time.sleep(_WATCHED_SECONDS)
+        if crowd.taken_cpus() <= _MOST_OTHERS:
+            say("what was measured of convolutions while other programs were busy is measured again")
+            kept.forget_crowded()
+    return kept
+
+
+def _opened(say: Say, wanted: str | None = None) -> Kernels | Unavailable:
+    """Returns the kernels, those that this process has already where it has some; builds them at need.
+
+    `wanted` is the build that is taken where it can be had.
+    """
     in_use = operator.in_use()
-    if in_use is not None:
+    if in_use is not None and wanted in (None, in_use.build):
         return in_use
-    compiler = find_compiler()
-    if isinstance(compiler, Compiler) and not is_built(built_path(compiler)):
-        say("building the convolution kernels, once on this machine (less than a minute) ...")
-    found = open_kernels(may_build=True)
+    found = open_kernels(
+        may_build=True,
+        wanted=wanted,
+        before_building=lambda: say(
+            "building the convolution kernels, once on this machine (less than a minute) ..."
+        ),
+    )
     if isinstance(found, Kernels):
         operator.use(found)
     return found
@@ -173,7 +206,7 @@ def _with(runtime: Runtime, choice: Choice, kernels: Kernels | None, layers: Col
     choices = {**runtime.choices, "train.kernels": choice}
     if kernels is None:
         return replace(runtime, choices=choices, convolutions=TORCHS)
-    convolutions = OwnConvolutions(tuple(layers), kernels.instruction_set, kernels.path.parent.name)
+    convolutions = OwnConvolutions(tuple(layers), kernels.instruction_set, kernels.build)
     return replace(runtime, choices=choices, convolutions=convolutions)
 
 

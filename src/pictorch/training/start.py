@@ -32,6 +32,7 @@ from pictorch.training.convolutions import (
     recorded_convolutions,
     resolve_convolutions,
     told_convolutions,
+    untrained_convolutions,
 )
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
@@ -165,7 +166,9 @@ def begun_run(
     summary = summarize(network, recipe.model.name)
     runtime = resolve_for_work(runtime, recipe, len(splits.train), summary)
     runtime.choices["data.order"] = resolve_order(recipe.data, splits.train.images)
-    if not converts:
+    if converts:
+        runtime = untrained_convolutions(runtime)
+    else:
         runtime = _with_convolutions(runtime, recipe, splits, network, summary, console, group)
     path = group.told_json(lambda: str(RunFolder.create(out, recipe.name).path))
     run = RunFolder(Path(path)) if group.is_first else FollowedRun({"path": path})
