@@ -74,8 +74,13 @@ def quota_cpus() -> float | None:
 
 
 def is_first_process(of: str = "RANK") -> bool:
-    """Returns whether torchrun started this process first, or with LOCAL_RANK first on its host."""
-    return os.environ.get(of, "0") == "0"
+    """Returns whether a process is alone or the first of its group, with LOCAL_RANK the first on its host."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get(of, "0") == "0"
+
+
+def torchrun_processes() -> int:
+    """Returns how many processes torchrun started, of which this is one; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def process_mark(pid: int) -> str:

@@ -70,7 +70,7 @@ EXCUSED = {
     '{brief(own.get(name))}, the first process has " f"{brief(first.get(name))}; start all with the same '
     'command, recipe, images and versions" )': "tests/training/test_distributed.py has two processes do it",
     "raise ending from error": "as above",
-    'raise SaidElsewhereError("the first process says it", RecipeError.exit_code)': "it is never shown",
+    """raise SaidElsewhereError("the host's first process says it", RecipeError.exit_code)""": "never shown",
     'raise DataError(f"{shown(path)} is no regular file; remove it or name the others")': "one of many "
     "images has no answer, in tests/predictor/test_image_inputs.py",
     "raise ConnectionResetError": "bench serving counts it as a request without an answer",

@@ -9,8 +9,8 @@ from pictorch.cli import benchmarking, data, judging, looking, machine, predicti
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import build_parser
 from pictorch.cli.streams import drop_stdout, prepare_streams
-from pictorch.errors import SaidElsewhereError, UserError, missing_part
-from pictorch.host import is_first_process
+from pictorch.errors import RecipeError, SaidElsewhereError, UserError, missing_part
+from pictorch.host import is_first_process, torchrun_processes
 
 ROOMS = (
     training.add, judging.add, predicting.add, serving.add,
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         args = build_parser(*ROOMS).parse_args(given, args)
+        _check_alone(args)
         args.verb(args)
         sys.stdout.flush()
     except UserError as error:
@@ -49,6 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(args, message or _our_bug(error), 2 if message else 1, error)
     exit_code: int = args.exit_code
     return exit_code
+
+
+def _check_alone(args: argparse.Namespace) -> None:
+    """Raises RecipeError where torchrun started several processes for a command that one does."""
+    processes = torchrun_processes()
+    if args.takes_group or processes == 1:
+        return
+    if not is_first_process("LOCAL_RANK"):
+        raise SaidElsewhereError("the host's first process says it", RecipeError.exit_code)
+    shards = ", and give each of several commands its --shard I/N" if args.command == "predict" else ""
+    raise RecipeError(
+        f"{args.command} works in one process, and torchrun started {processes}; leave out torchrun{shards}"
+    )
 
 
 def _our_bug(error: BaseException) -> str:
@@ -85,8 +99,8 @@ def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseExc
         import traceback
 
         traceback.print_exception(error)
-    is_said_elsewhere = isinstance(error, SaidElsewhereError)
-    if is_said_elsewhere or (not hasattr(args, "verb") and not is_first_process("LOCAL_RANK")):
+    is_of_each = not hasattr(args, "verb") or isinstance(error, ModuleNotFoundError)  # it met no group yet
+    if isinstance(error, SaidElsewhereError) or (is_of_each and not is_first_process("LOCAL_RANK")):
         return exit_code
     message = message.encode(errors="backslashreplace").decode()  # paths need not be text
     for line in message.splitlines():

@@ -66,7 +66,7 @@ def build_parser(*rooms: Callable[[AddVerb], None]) -> Parser:
                 title="commands", metavar="COMMAND", required=True
             )
         added = groups[group].add_parser(word, help=text, description=text)
-        added.set_defaults(verb=function)
+        added.set_defaults(verb=function, command=name, takes_group=False)
         verbs[name] = added
         return added
 

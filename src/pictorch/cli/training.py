@@ -33,6 +33,7 @@ def add(verb: AddVerb) -> None:
         help="passes over the images (train.epochs); with --resume the new total",
     )
     train.add_argument("--resume", metavar="RUN", help="go on with this run instead of a new one")
+    train.set_defaults(takes_group=True)
 
     convert = verb("convert", _convert, "make a run of weights trained elsewhere")
     convert.add_argument("file", metavar="FILE", help="a .pth or .safetensors file, a run or a bundle")

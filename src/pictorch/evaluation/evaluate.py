@@ -20,7 +20,6 @@ from pictorch.run_folder import Evaluation, RunFolder
 from pictorch.run_records import npz_bytes
 from pictorch.training.checkpoint import checkpoint_record, load_network
 from pictorch.training.console import Console
-from pictorch.training.joining import check_alone
 from pictorch.training.runtime import evaluation_memory_explained, resolve_runtime
 from pictorch.training.start import check_same_data
 from pictorch.training.validation import predict_logits
@@ -56,7 +55,6 @@ def evaluate(
     image, or, with `views_below`, of those whose top probability is lower. It stands in `views` of the
     result; everything else is of the images alone.
     """
-    check_alone("evaluate")
     console, choice = console or Console("quiet"), ViewChoice(views, views_below)
     if split not in SPLITS:
         raise RecipeError(unknown("split", split, SPLITS))

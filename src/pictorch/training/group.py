@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pictorch.errors import DataError, RecipeError
+from pictorch.recipe import TrainSection
 
 
 class Launch(NamedTuple):
@@ -182,3 +183,15 @@ def check_divides(group: Group, batch_size: int, accumulate: int, *, is_new: boo
         f"train.batch_size: {batch_size} images a step do not divide among {group.world} processes{each}; "
         f"{remedy}"
     )
+
+
+def check_holds(group: Group, section: TrainSection, device: str) -> None:
+    """Raises RecipeError where a recipe asks for what is off where processes average their gradients."""
+    is_captured = section.cuda_graph is True and device == "cuda"  # there is no other that could be
+    asked = {"compile": section.compile is True, "cuda_graph": is_captured}
+    field = next((field for field, is_asked in asked.items() if is_asked), None)
+    if group.is_joined and field is not None:
+        raise RecipeError(
+            f"train.{field}: true is for one process alone, not for those of a group that average their "
+            f"gradients; give `--set train.{field}=auto`"
+        )

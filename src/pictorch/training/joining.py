@@ -26,8 +26,10 @@ from pictorch.errors import (
     SaidElsewhereError,
     StoppedError,
     UserError,
+    listed,
+    missing_part,
 )
-from pictorch.host import is_first_process, process_mark
+from pictorch.host import process_mark
 from pictorch.training.group import ALONE, Group, Launch
 
 MEETING_SECONDS = 300.0  # how long the first processes wait for the last
@@ -36,6 +38,7 @@ _LAST_WORDS_SECONDS = 3.0  # between the end of a process and its message at the
 _SAVING_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_NUMBERS = ("RANK", "WORLD_SIZE", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _FAILURE = "failure"
 # What torch says, in plain RuntimeErrors too, where another process has left.
 _LOST = re.compile(r"gloo|nccl|connection|broken pipe|socket|timed out|timeout", re.IGNORECASE)
@@ -46,12 +49,14 @@ def joined() -> Iterator[Group]:
     """Yields the group that this process was started into, or the one of a process alone.
 
     What is raised inside ends all processes: the first that failed raises its error, the others a
-    SaidElsewhereError with the same exit code. Raises ResourceError where the processes do not meet.
+    SaidElsewhereError with the same exit code. Raises ResourceError where the processes do not meet,
+    RecipeError where the environment says only in part where that is.
     """
-    if any(name not in os.environ for name in _NEEDED) or dist.is_initialized():
+    place = None if dist.is_initialized() else _place_in_group()
+    if place is None:
         yield ALONE
         return
-    group, store = _meet()
+    group, store = _meet(*place)
     try:
         # Each torchrun counts by itself; one that took the place of another begins at 0.
         yield replace(group, restarts=group.largest(group.restarts)[0])
@@ -66,19 +71,38 @@ def joined() -> Iterator[Group]:
             dist.destroy_process_group()
 
 
-def check_alone(command: str) -> None:
-    """Raises RecipeError where torchrun started several processes for a command that one does."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    if not is_first_process():
-        raise SaidElsewhereError("the first process says it", RecipeError.exit_code)
-    raise RecipeError(f"{command} works in one process, and torchrun started {world}; leave out torchrun")
+def _place_in_group() -> tuple[int, int] | None:
+    """Returns the process's rank and how many there are, None for a process alone.
+
+    A scheduler may set one or the other of the variables; only a group of several misses the rest of them.
+    """
+    given = {name: os.environ.get(name, "") for name in (*_NEEDED, *_NUMBERS)}
+    missing = [name for name in _NEEDED if not given[name]]
+    if missing and given["WORLD_SIZE"] in ("", "1"):
+        return None
+    wrong = [f"{name} {given[name]}" for name in _NUMBERS if given[name] and not given[name].isdecimal()]
+    if missing:
+        fault = f"WORLD_SIZE is {given['WORLD_SIZE']}, but {listed(missing)} {_is(missing)} not set"
+    elif wrong:
+        fault = f"{listed(wrong)} {_is(wrong)} not a number"
+    elif int(given["RANK"]) >= int(given["WORLD_SIZE"]):
+        fault = f"RANK {given['RANK']} is not one of WORLD_SIZE {given['WORLD_SIZE']}, which count from 0"
+    else:
+        return int(given["RANK"]), int(given["WORLD_SIZE"])
+    if given["LOCAL_RANK"].isdecimal() and int(given["LOCAL_RANK"]) > 0:
+        raise SaidElsewhereError("the host's first process says it", RecipeError.exit_code)
+    raise RecipeError(
+        f"{fault}; start the processes with torchrun, which sets all of them, or one alone after "
+        "`unset WORLD_SIZE`"
+    )
 
 
-def _meet() -> tuple[Group, Store]:
+def _is(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _meet(rank: int, world: int) -> tuple[Group, Store]:
     """Returns the group, after all of its processes have come, and what they tell each other through."""
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
@@ -146,7 +170,7 @@ def _not_met(error: Exception, rank: int, local_rank: int) -> UserError:
             "port with torchrun's --master-port or --rdzv-endpoint, or MASTER_PORT"
         )
     if local_rank:
-        return SaidElsewhereError("the first process of this host says it", ResourceError.exit_code)
+        return SaidElsewhereError("the host's first process says it", ResourceError.exit_code)
     return ResourceError(
         f"process {rank} does not meet its group at {place} ({reason[:60]}); check that every host was "
         "started, the address, and that no firewall is between them"
@@ -159,7 +183,7 @@ def _ending(group: Group, store: Store, error: BaseException) -> UserError | Non
     wait_seconds = _LAST_WORDS_SECONDS if is_lost else 0.0
     if isinstance(error, DivergedError | StoppedError) and not group.is_first:
         wait_seconds = _SAVING_SECONDS  # all processes raise it, and the first one knows most
-    own: UserError | None = None
+    own: UserError | None = missing_part(error) if isinstance(error, ModuleNotFoundError) else None
     if is_lost:
         own = ResourceError(
             "a process of the group was lost, killed or cut off; go on with `--resume RUN` in the same "
@@ -175,7 +199,7 @@ def _ending(group: Group, store: Store, error: BaseException) -> UserError | Non
             return SaidElsewhereError(f"process {told['rank']} says it", int(told["exit_code"]))
     except RuntimeError:  # the store went with the process or host that was lost
         if group.local_rank:
-            return SaidElsewhereError("the first process of this host says it", exit_code)
+            return SaidElsewhereError("the host's first process says it", exit_code)
     return own
 
 

@@ -339,9 +339,11 @@ def _device(section: TrainSection, any_device: bool, group: Group) -> Choice:
     ]
     gpus = torch.cuda.device_count() if "cuda" in present else 0
     if section.device in ("auto", "cuda") and 0 < gpus < group.local_world:
+        # A run keeps its recipe, so a resume cannot be given another device.
+        on_cpu = "hide them with `export CUDA_VISIBLE_DEVICES=`" if any_device else "give `--device cpu`"
         raise RecipeError(
             f"train.device: {group.local_world} processes on this host, but {gpus} GPU{'s' * (gpus > 1)}; "
-            f"start as many with `--nproc-per-node {gpus}`, or give `--device cpu`"
+            f"start as many with `--nproc-per-node {gpus}`, or {on_cpu}"
         )
     if section.device == "auto":
         return Choice(present[0], "auto: the first there is of CUDA, MPS, CPU")

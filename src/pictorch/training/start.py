@@ -37,12 +37,13 @@ from pictorch.training.convolutions import (
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
 from pictorch.training.followed_run import FollowedRun, shared_run
-from pictorch.training.group import ALONE, Group, check_divides
+from pictorch.training.group import ALONE, Group, check_divides, check_holds
 from pictorch.training.head import check_head
 from pictorch.training.joining import joined
 from pictorch.training.loop import fit
 from pictorch.training.own_loss import OwnLoss, try_own_loss
 from pictorch.training.own_network import try_own_network
+from pictorch.training.parallel import check_penalty
 from pictorch.training.result import FitResult, fit_result
 from pictorch.training.runtime import (
     Runtime,
@@ -156,10 +157,12 @@ def begun_run(
     that do not fit as a whole.
     """
     runtime = resolve_runtime(recipe.train, group=group)
+    check_holds(group, recipe.train, runtime.device.type)
     recipe = _with_absolute_paths(recipe)
     with group.one_after_the_other():
         stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
         splits, network = tried_parts(recipe, runtime, data, own, console, converts=converts)
+    check_penalty(group, recipe, network)
     group.check_alike(facts_of_training(recipe, splits, runtime, None if stored is None else stored.sha256))
     _check_divides(recipe, splits, group, is_new=True)
     weights = try_weights(recipe.model, network, stored, splits.class_names, whole=converts)
