@@ -1,4 +1,4 @@
-"""Trainings by two processes under torchrun; one start does several, since importing takes longest."""
+"""Trainings by several processes under torchrun; one start does several, since importing takes longest."""
 
 import json
 import os
@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# A job is {"recipe" or "resume", "out"}, and what one process, `rank`, does or has otherwise.
+# A job is {"recipe" or "resume", "out"}, and what one process, `rank`, does or has otherwise. What each has
+# `seen` is its own; the result is told by the first.
 WORKER = """
 import hashlib, json, os, signal, sys
+from dataclasses import asdict
 from pathlib import Path
+import torch
 from pictorch.errors import DataError, UserError
 from pictorch.training import loop
 from pictorch.training.console import Console
@@ -37,13 +40,18 @@ def train_step(session, **options):
     seen["images"] = seen.get("images", 0) + session.batches.batch_size // session.group.world
     return real_step(session, **options)
 
+def digest(tensors):
+    every = hashlib.sha256()
+    for tensor in tensors:
+        every.update(torch.as_tensor(tensor).detach().contiguous().numpy().tobytes())
+    return every.hexdigest()
+
 def is_finished(session):
-    digest = hashlib.sha256()
-    for tensor in session.judged_network.parameters():
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    states = session.optimizer.state_dict()["state"].values()
     seen.update(
-        weights=digest.hexdigest(), epoch=session.position.epoch, best=session.position.best_accuracy,
-        scale=session.scaler.get_scale(), step=session.step,
+        weights=digest(session.network.parameters()), judged=digest(session.judged_network.parameters()),
+        optimizer=digest(value for state in states for value in state.values() if value is not None),
+        scale=session.scaler.get_scale(), step=session.step, position=asdict(session.position),
     )
     return real_finished(session)
 
@@ -52,7 +60,8 @@ answers = []
 for job in json.loads(Path(sys.argv[1]).read_text()):
     done, seen = 0, {}
     options = {key: job[key] for key in ("recipe", "out", "resume") if key in job}
-    options["set"] = job.get("set", ()) if rank == job.get("rank", 1) else ()
+    if rank == job.get("rank", 1):
+        options |= {key: job[key] for key in ("set", "data") if key in job}
     try:
         answer = {"result": train(**options, console=Console("quiet")).to_json()}
     except UserError as error:
@@ -64,14 +73,16 @@ for job in json.loads(Path(sys.argv[1]).read_text()):
 """
 
 
-def train_in_group(jobs: list[dict[str, Any]], place: Path, *options: str) -> list[list[dict[str, Any]]]:
-    """Does the jobs one after the other in two processes; returns for each job what both answered."""
+def train_in_group(
+    jobs: list[dict[str, Any]], place: Path, *options: str, processes: int = 2
+) -> list[list[dict[str, Any]]]:
+    """Does the jobs one after the other in a group; returns for each job what each process answered."""
     (place / "worker.py").write_text(WORKER)
     (place / "jobs").write_text(json.dumps(jobs))
-    code, _, errors = torchrun(["--nproc-per-node", "2", *options, "worker.py", "jobs"], place)
+    code, _, errors = torchrun(["--nproc-per-node", str(processes), *options, "worker.py", "jobs"], place)
     assert code == 0, errors
-    answers = [json.loads((place / f"jobs.{rank}").read_text()) for rank in (0, 1)]
-    return [list(pair) for pair in zip(*answers, strict=True)]
+    answers = [json.loads((place / f"jobs.{rank}").read_text()) for rank in range(processes)]
+    return [list(of_job) for of_job in zip(*answers, strict=True)]
 
 
 def torchrun(words: list[str], place: Path, seconds: float = 400) -> tuple[int, str, str]:

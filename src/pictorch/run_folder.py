@@ -118,7 +118,7 @@ class RunFolder:
         if out is not None:
             path = Path(out)
             with durable.explained(path):
-                fault = _fault_of_out(path)
+                fault = fault_of_new_run(path)
                 if fault:
                     raise RecipeError(f"--out {path} {fault}choose another --out")
                 path.mkdir(parents=True, exist_ok=True)
@@ -388,7 +388,7 @@ class RunFolder:
         return self.path / name
 
 
-def _fault_of_out(path: Path) -> str:
+def fault_of_new_run(path: Path) -> str:
     """Returns why a new run cannot lie at `path`, with what else to do than to choose another, or ''."""
     if re.search(r"[\ud800-\udfff]", str(path)):  # TensorBoard cannot write there
         return "is no UTF-8; "

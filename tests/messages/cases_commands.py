@@ -34,6 +34,8 @@ CASES = [
     Case("quiet and verbose", "train small.yaml -q -v", 2, "-q/--quiet", typed(then_again=False), only=PARSER),
     Case("no recipe", "train", 2, "no recipe", typed(1, then_again=False)),
     Case("resume and seed", "train --resume run --seed 1", 2, "--resume run", instead("train --resume run -q", says="leave out --seed"), material.run),
+    Case("resume and out", "train small.yaml --resume out --out other -q", 2, "--out other", instead("train small.yaml --resume out -q", says="leave out --out"), material.recipe),
+    Case("resume with another recipe", "train small.yaml --resume run -q", 2, "data.source", instead("train --resume run -q", says="leave out RECIPE"), lambda: (material.recipe(), material.run())),
     Case("fewer epochs", "train --resume run -q --epochs 1", 2, "--epochs 1", typed(), material.run),
     Case("folder that holds something", "train small.yaml -q --out photos", 2, "--out photos", instead("train small.yaml -q --out other", says="choose another --out"), material.recipe),
     Case("folder that is a run", "train small.yaml -q --out run", 2, "--out run", typed(then_again=False), lambda: (material.recipe(), material.run())),

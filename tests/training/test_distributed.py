@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grouped_trainings import torchrun, train_in_group
+from made_data import write_classes
 from pictorch.run_folder import RunFolder
 from pictorch.training.console import Console
 from pictorch.training.followed_run import FollowedRun
@@ -41,6 +42,11 @@ PLAIN = recipe(
     loss={"class_weights": {"1": 3.0, "8": 0.25}, "label_smoothing": 0.1, "l1": 1e-5},
     train={"epochs": 8, "accumulate": 2, "clip_norm": 0.5},
 )
+FEW = recipe(
+    "few",
+    augment={"crop_padding": 1, "flip": "random", "mixup": 0.4, "cutout": 2},
+    train={"accumulate": 2, "clip_norm": 0.5},
+)
 NORMED = recipe(
     "normed", model=NORMS, train={"ema_decay": 0.9, "accumulate": 2, "batch_norm": "synchronized"}
 )
@@ -56,20 +62,27 @@ DRAWN = recipe(
     "drawn", model={"name": "cifar10_cnn", "dropout": 0.5}, train={"epochs": 0.3, "max_minutes": 1e-9}
 )
 TOO_FAST = recipe("too-fast", optimizer={"lr": 1e200})
+# Of 18 images of noise, three are for validation.
+PHOTOS = recipe("photos", data={"source": "photos"}, train={"batch_size": 8, "epochs": 2})
 JOBS: dict[str, dict[str, Any]] = {
     "plain": {"recipe": PLAIN, "out": "plain"},
+    "few": {"recipe": FEW, "out": "few"},
+    "photos": {"recipe": PHOTOS, "out": "of-photos"},
     "normed": {"recipe": NORMED, "out": "normed"},
     "single": {"recipe": SINGLE, "out": "single"},
     "own": {"recipe": OWN_STATISTICS, "out": "own"},
     "thawed": {"recipe": THAWED, "out": "thawed"},
     "half": {"recipe": HALF, "out": "half"},
     "in time": {"recipe": DRAWN, "out": "in-time"},
-    "stopped": {"recipe": PLAIN, "out": "stopped", "term_at": 9},
-    "resumed": {"resume": "stopped"},
+    "stopped": {"recipe": PLAIN, "resume": "stopped", "term_at": 9},
+    "resumed": {"recipe": PLAIN, "resume": "stopped"},
     "stopped for one": {"recipe": NORMED, "out": "for-one", "term_at": 9, "rank": 0},
     "failed": {"recipe": PLAIN, "out": "failed", "fail_at": 3},
     "diverged": {"recipe": TOO_FAST, "out": "diverged"},
     "another recipe": {"recipe": PLAIN, "out": "another", "set": ["train.epochs=9"]},
+    "other images": {"recipe": PHOTOS, "out": "elsewhere", "set": ["data.source=others"]},
+    "images of one only": {"recipe": PHOTOS, "out": "nowhere", "set": ["data.source=nowhere"]},
+    "images that changed": {"resume": "for-one", "data": "photos"},
     "odd": {"recipe": recipe("odd", train={"batch_size": 65}), "out": "odd"},
 }
 
@@ -78,6 +91,8 @@ JOBS: dict[str, dict[str, Any]] = {
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Answers]]:
     """What two processes answered to each job, and where their runs are."""
     place = tmp_path_factory.mktemp("two")
+    for name, seed in (("photos", 0), ("others", 7)):
+        write_classes(place / name, dict.fromkeys(("blue", "green", "red"), 6), seed=seed)
     return place, dict(zip(JOBS, train_in_group(list(JOBS.values()), place), strict=True))
 
 
@@ -142,9 +157,11 @@ def test_statistics_of_each_process_are_others(two: Two, tmp_path: Path) -> None
 @pytest.mark.parametrize("job", ["plain", "normed", "single", "own", "thawed", "half", "in time", "resumed"])
 def test_both_processes_end_alike(two: Two, job: str) -> None:
     first, second = two[1][job]
-    assert first["result"] == second["result"]
-    assert first["seen"]["weights"] == second["seen"]["weights"]
     assert first["seen"] == second["seen"]
+    for answer in (first, second):
+        result, position = answer["result"], answer["seen"]["position"]
+        assert (result["steps"], result["epochs"]) == (answer["seen"]["step"], position["epoch"])
+        assert result["best_val_accuracy"] == position["best_accuracy"]
 
 
 def test_a_signal_for_one_stops_all_and_both_go_on(two: Two) -> None:
@@ -173,6 +190,9 @@ def test_one_process_goes_on_with_what_two_began(
         ("failed", "the images are gone", 3),
         ("diverged", "last good checkpoint: ", 6),
         ("another recipe", r"process 1 on .* has train.epochs 9, the first process has 8; ", 2),
+        ("other images", r"process 1 on .* has images of fingerprint \w+\.*, the first process has \w", 3),
+        ("images of one only", r"nowhere", 3),
+        ("images that changed", r"the images found at .*photos are not those of for-one", 3),
         ("odd", r"65 images a step do not divide among 2 processes; give .*=64` or .*=66`", 2),
     ],
 )
@@ -184,8 +204,30 @@ def test_one_says_what_ends_both(two: Two, job: str, says: str, exit_code: int) 
 
 
 def test_what_is_refused_makes_nothing(two: Two) -> None:
-    assert not (two[0] / "another").exists()
-    assert not (two[0] / "odd").exists()
+    for out in ("another", "elsewhere", "nowhere", "odd"):
+        assert not (two[0] / out).exists()
+
+
+def test_four_processes_train_as_one_and_two_do(two: Two, tmp_path: Path) -> None:
+    """Every image is judged once where their number does not divide by four, and where a process has none."""
+    write_classes(tmp_path / "photos", dict.fromkeys(("blue", "green", "red"), 6))
+    recipes = {"few": FEW, "normed": NORMED, "of-photos": PHOTOS}
+    jobs = [{"recipe": asked, "out": out} for out, asked in recipes.items()]
+    jobs += [{"recipe": FEW, "out": "late", "set": ["train.seed=1"], "rank": 3}]
+    *answers, late = train_in_group(jobs, tmp_path, processes=4)
+    val = []
+    for (out, asked), of_job in zip(recipes.items(), answers, strict=True):
+        assert [answer["seen"] == of_job[0]["seen"] for answer in of_job] == [True] * 4, out
+        one = alone(asked, tmp_path / f"one-{out}")
+        for place in (two[0], tmp_path):
+            same(one, RunFolder(place / out), 1e-9)
+        val.append(one.data()["counts"]["val"])
+    assert [count % 4 > 0 for count in val] == [True] * 3
+    assert val[2] < 4
+    assert [answer["exit_code"] for answer in late] == [2] * 4
+    said = [answer["says"] for answer in late if answer["error"] != "SaidElsewhereError"]
+    assert len(said) == 1
+    assert "process 3 on" in said[0]
 
 
 def test_a_killed_process_is_replaced_and_the_run_goes_on(two: Two, tmp_path: Path) -> None:
@@ -208,6 +250,27 @@ def test_a_process_that_follows_goes_on_with_the_environment_of_now() -> None:
     run = FollowedRun({"path": "far", "environment": {"threads": 1}})
     run.write_environment({"threads": 2})
     assert run.environment() == {"threads": 2}
+
+
+def test_one_line_says_what_no_process_can_do(tmp_path: Path) -> None:
+    """A part that is not installed, before the processes meet and after; a command for one process."""
+    (tmp_path / "small.yaml").write_text(json.dumps(recipe("small")))
+    train_words = ["train", "small.yaml", "--out", "out", "--set"]
+    for words, missing, line in (
+        ([*train_words, "train.seed=1"], "safetensors", r"safetensors is not installed; .*\[train\]"),
+        ([*train_words, "model.name=timm:resnet18"], "timm", r"timm is not installed; .*\[timm\]"),
+        (["predict", "model.zip", "photos", "--shard", "1/2"], "", r"predict works in one process, .* I/N"),
+    ):
+        for path in tmp_path.glob("*.py"):
+            path.unlink()
+        if missing:
+            text = f"raise ModuleNotFoundError('No module named {missing}', name={missing!r})"
+            (tmp_path / f"{missing}.py").write_text(text)
+        code, _, errors = torchrun(["--nproc-per-node", "2", "-m", "pictorch", *words], tmp_path)
+        assert code == 1  # torchrun's own
+        said = [found for found in errors.splitlines() if found.startswith("pictorch: ")]
+        assert len(said) == 1, errors
+        assert re.search(line, said[0])
 
 
 def test_the_command_prints_once(tmp_path: Path) -> None:

@@ -35,12 +35,13 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
     recipe.write_text(yaml.safe_dump(busy_recipe))
     train(recipe, out="whole", console=QUIET)
     command = [sys.executable, "-c", KILLED_CHILD]
-    start = ["train", str(recipe), "--out", "killed", "-q"]
+    begin_or_go_on = ["train", str(recipe), "--resume", "killed", "-q"]
     go_on = ["train", "--resume", "killed", "-q"]
-    for steps, arguments in ((0, start), (7, go_on), (11, go_on), (1, go_on)):
+    for steps, arguments in ((0, begin_or_go_on), (7, begin_or_go_on), (11, go_on), (1, go_on)):
         child = subprocess.run([*command, str(steps), *arguments], capture_output=True, text=True)
         assert child.returncode == -signal.SIGKILL, child.stderr
-    assert subprocess.run([sys.executable, "-m", "pictorch", *go_on], capture_output=True).returncode == 0
+    last = [sys.executable, "-m", "pictorch", *begin_or_go_on]
+    assert subprocess.run(last, capture_output=True).returncode == 0
     for run in ("whole", "killed"):
         export(run)
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
@@ -254,9 +255,9 @@ def test_resume_of_other_images_is_refused(busy_recipe: dict[str, Any], tmp_path
         train(resume=run, data=tmp_path / "other", console=QUIET)
 
 
-def test_resume_takes_no_other_recipe() -> None:
-    with pytest.raises(RecipeError, match="leave out RECIPE, --seed"):
-        train("digits", resume="run", seed=1, console=QUIET)
+def test_resume_alone_takes_the_recipe_of_the_run() -> None:
+    with pytest.raises(RecipeError, match="leave out --set, --seed"):
+        train(resume="run", seed=1, set=["train.epochs=2"], console=QUIET)
 
 
 def test_an_inexact_resume_says_so(
@@ -308,3 +309,32 @@ def test_ctrl_c_saves_and_names_the_command(busy_recipe: dict[str, Any], tmp_pat
     assert "go on with `pictorch train --resume run`" in said
     assert "Traceback" not in said
     assert durable.verify_folder(tmp_path / "run/checkpoints/last")
+
+
+def test_a_recipe_with_resume_begins_a_run_once(plain_recipe: dict[str, Any], tmp_path: Path) -> None:
+    """A start that was killed before run.json, then one that is whole, then nothing is left to do."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.lock").touch()
+    begun = train(plain_recipe, resume="run", console=QUIET)
+    assert (begun.run, begun.epochs) == ("run", 1)
+    before = files_of(tmp_path / "run")
+    assert train(plain_recipe, resume="run", console=QUIET) == begun
+    assert files_of(tmp_path / "run") == before
+
+
+def test_a_recipe_with_resume_never_goes_on_with_another_run(
+    plain_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    train(plain_recipe, out="run", console=QUIET)
+    for changed, says in (
+        ({"set": ["optimizer.lr=0.1"]}, r"optimizer.lr 0.05, and now it is 0.1; leave out RECIPE"),
+        ({"seed": 1}, r"train.seed 0, and now it is 1"),
+        ({"epochs": 2}, r"train.epochs 1, and now it is 2"),
+        ({"out": "other"}, r"leave out --out other"),
+    ):
+        with pytest.raises(RecipeError, match=says):
+            train(plain_recipe, resume="run", console=QUIET, **changed)
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk/notes.txt").touch()
+    with pytest.raises(CheckpointError, match="junk is not a run folder"):
+        train(plain_recipe, resume="junk", console=QUIET)

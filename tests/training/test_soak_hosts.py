@@ -56,10 +56,10 @@ def hosts() -> Iterator[list[str]]:
             subprocess.run(["ip", "netns", "del", host], check=False, capture_output=True)
 
 
-def agent(host: str, place: Path) -> subprocess.Popen[bytes]:
+def agent(host: str, place: Path, job_id: list[str]) -> subprocess.Popen[bytes]:
     """Starts torchrun on a host, in a session of its own."""
     words = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--rdzv-backend", "c10d"]
-    words += ["--rdzv-id", "far", "--rdzv-endpoint", "10.77.0.1:29400", "--local-addr", HOSTS[host]]
+    words += [*job_id, "--rdzv-endpoint", "10.77.0.1:29400", "--local-addr", HOSTS[host]]
     # torchrun knows its own address by the host's name, which both share here.
     words += ["--rdzv-conf", f"is_host={int(HOSTS[host] == '10.77.0.1')}"]
     command = ["ip", "netns", "exec", host, sys.executable, "-m", "torch.distributed.run", *words]
@@ -70,16 +70,25 @@ def agent(host: str, place: Path) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize("lost", ["worker", "host"])
-def test_the_training_goes_on_after_a_loss(hosts: list[str], lost: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lost", "place", "job_id"),
+    [
+        ("worker", "out", ["--rdzv-id", "far"]),
+        ("host", "out", ["--rdzv-id", "far"]),
+        ("host", "resume", []),  # nothing names the run but the command
+    ],
+)
+def test_the_training_goes_on_after_a_loss(
+    hosts: list[str], lost: str, place: str, job_id: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
-    job = {"recipe": RECIPE, "out": "run", "kill_at": 32, "host": lost == "host"}
+    job = {"recipe": RECIPE, place: "run", "kill_at": 32, "host": lost == "host"}
     (tmp_path / "jobs").write_text(json.dumps([job]))
-    agents = [agent(host, tmp_path) for host in hosts]
+    agents = [agent(host, tmp_path, job_id) for host in hosts]
     try:
         if lost == "host":
             assert agents[1].wait(SECONDS) == -signal.SIGKILL
-            agents.append(agent(hosts[1], tmp_path))
+            agents.append(agent(hosts[1], tmp_path, job_id))
         deadline = time.monotonic() + SECONDS
         codes = [one.wait(max(0.1, deadline - time.monotonic())) for one in agents]
     finally:

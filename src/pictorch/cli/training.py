@@ -32,7 +32,9 @@ def add(verb: AddVerb) -> None:
         metavar="N",
         help="passes over the images (train.epochs); with --resume the new total",
     )
-    train.add_argument("--resume", metavar="RUN", help="go on with this run instead of a new one")
+    train.add_argument(
+        "--resume", metavar="RUN", help="go on with this run; with RECIPE begin it there where there is none"
+    )
     train.set_defaults(takes_group=True)
 
     convert = verb("convert", _convert, "make a run of weights trained elsewhere")

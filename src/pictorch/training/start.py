@@ -1,10 +1,9 @@
 """The public door of training: a new run from a recipe, or an old one that goes on."""
 
-import glob
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,9 @@ import torch
 from pictorch.datasets import SourceRef, Splits, load_splits
 from pictorch.datasets.arrays import ARRAYS, source_name
 from pictorch.datasets.augment import check_fits
-from pictorch.datasets.sources import SOURCES
 from pictorch.datasets.splits import describe_splits
-from pictorch.errors import CheckpointError, DataError, RecipeError
+from pictorch.errors import DataError, RecipeError
 from pictorch.networks import Classifier, OwnNetwork, build_network, name_problem
-from pictorch.networks.imagenet import IMAGENET
 from pictorch.networks.summary import summarize
 from pictorch.networks.weights import find_weights
 from pictorch.networks.zoo import is_imported
@@ -33,6 +30,14 @@ from pictorch.training.convolutions import (
     resolve_convolutions,
     told_convolutions,
     untrained_convolutions,
+)
+from pictorch.training.earlier_run import (
+    PATHS,
+    check_keeps_recipe,
+    check_resume,
+    fields_of,
+    run_to_go_on_with,
+    with_absolute_paths,
 )
 from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
@@ -55,8 +60,6 @@ from pictorch.training.runtime import (
 from pictorch.training.schedules import ADDED_PEAK_FACTOR, Segment
 from pictorch.training.session import Own, check_parts
 
-_PATHS = ("source", "train", "test", "root")  # of the data section
-
 
 def train(
     recipe: RecipeRef | None = None,
@@ -75,9 +78,11 @@ def train(
     """Trains a recipe into a new run folder, or goes on with the run at `resume`.
 
     `data`, `seed`, `device` and `epochs` stand for the recipe's data.source, train.seed,
-    train.device and train.epochs; `set` holds 'section.key=value' overrides. With `resume`, only
-    `data` (where the same images lie now), `epochs` (the new total), and what was given as objects may
-    be given. The result names the run folder.
+    train.device and train.epochs; `set` holds 'section.key=value' overrides. With `resume` and no recipe,
+    only `data` (where the same images lie now), `epochs` (the new total), and what was given as objects may
+    be given. With both, the run at `resume` is begun where there is none yet, and else must be one of the
+    same recipe, so that one command may be given again until the training is done. The result names the
+    run folder.
 
     `model` is a torch.nn.Module, of which a copy is trained from the weights that it has, or a function
     of (num_classes, image_size) that returns one; `loss` a function of logits (N, C) and labels (N,), or
@@ -93,27 +98,23 @@ def train(
         if not group.is_first:
             console.silence()
         if resume is not None:
-            changes = {"RECIPE": recipe, "--out": out, "--set": set or None, "--seed": seed}
-            _check_keeps_recipe(resume, {**changes, "--device": device})
-            return _resume(resume, data, epochs, own, console, started, group)
+            check_resume(resume, out)
+            if recipe is None:
+                check_keeps_recipe(resume, {"--set": set or None, "--seed": seed, "--device": device})
+                return _resume(resume, data, epochs, own, console, started, group)
         if recipe is None:
             raise RecipeError(
                 "no recipe is given; name one as in `pictorch train digits` (`pictorch recipes` lists "
                 "them), or give --resume RUN"
             )
         checked = asked_recipe(recipe, own, data=data, set=set, seed=seed, device=device, epochs=epochs)
-        begun = run_before_restart(checked, out, group)
+        begun = run_to_go_on_with(checked, resume, out, group)
         if begun is not None:
             arrays = data if checked.data.source == ARRAYS else None
             return _resume(begun, arrays, None, own, console, started, group)
-        with begun_run(checked, data, out, own, console, group=group) as (resolved, splits, run):
+        place = out if resume is None else resume
+        with begun_run(checked, data, place, own, console, group=group) as (resolved, splits, run):
             return fit(resolved, splits, run, console=console, started=started, own=own, group=group)
-
-
-def _check_keeps_recipe(resume: str | Path, changes: Mapping[str, Any]) -> None:
-    unwanted = [name for name, value in changes.items() if value is not None]
-    if unwanted:
-        raise RecipeError(f"--resume {resume} takes the run's own recipe; leave out {', '.join(unwanted)}")
 
 
 def asked_recipe(
@@ -158,7 +159,7 @@ def begun_run(
     """
     runtime = resolve_runtime(recipe.train, group=group)
     check_holds(group, recipe.train, runtime.device.type)
-    recipe = _with_absolute_paths(recipe)
+    recipe = with_absolute_paths(recipe)
     with group.one_after_the_other():
         stored = find_weights(recipe.model, console.line)  # before images are decoded, which takes minutes
         splits, network = tried_parts(recipe, runtime, data, own, console, converts=converts)
@@ -235,40 +236,14 @@ def tried_parts(
     return splits, network
 
 
-def run_before_restart(recipe: Recipe, out: str | Path | None, group: Group) -> str | None:
-    """Returns the run of a recipe that a restarted group had begun, None where it had not.
-
-    One start may train several recipes of the same name, one after the other.
-    """
-
-    def found() -> str | None:
-        numbered = sorted(Path("runs").glob(f"{glob.escape(recipe.name)}-*"), reverse=True)
-        for path in numbered if out is None else [Path(out)]:
-            with suppress(CheckpointError):
-                run = RunFolder.open(path)
-                is_earlier = group.launch.follows(run.environment().get("launch"), group.restarts)
-                if is_earlier and run.recipe() == _with_absolute_paths(recipe):
-                    return str(path)
-        return None
-
-    begun: str | None = group.told_json(found) if group.is_joined else None
-    return begun
-
-
 def facts_of_training(
     recipe: Recipe, splits: Splits, runtime: Runtime, weights_sha256: str | None
 ) -> dict[str, Any]:
     """Returns what must be equal in all processes of a training; where its files lie need not be."""
     facts = {"pictorch": version("pictorch"), "torch": torch.__version__, "device": runtime.device.type}
     facts["precision"] = runtime.choices["train.precision"].value
-    fields = {
-        f"{section}.{key}": value
-        for section, values in recipe.model_dump(mode="json").items()
-        if isinstance(values, dict)
-        for key, value in values.items()
-    }
-    paths = {*(f"data.{key}" for key in _PATHS), "model.weights", "train.device", "train.precision"}
-    facts |= {field: value for field, value in fields.items() if field not in paths}
+    paths = {*(f"data.{key}" for key in PATHS), "model.weights", "train.device", "train.precision", "name"}
+    facts |= {field: value for field, value in fields_of(recipe).items() if field not in paths}
     return facts | {"images of fingerprint": splits.fingerprint, "weights of sha256": weights_sha256}
 
 
@@ -356,22 +331,6 @@ def _added_segment(run: RunFolder, epochs: float | None) -> Segment | None:
         )
     added = epochs - planned
     return Segment(planned, int(added) if added == int(added) else added, ADDED_PEAK_FACTOR)
-
-
-def _with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Returns the recipe with data.source and model.weights from the root on, where they are paths."""
-    data, model = recipe.data, recipe.model
-    paths = {key: getattr(data, key) for key in _PATHS}
-    found = {key: _absolute(path) for key, path in paths.items() if path is not None and path not in SOURCES}
-    data = data.model_copy(update=found)
-    if model.weights not in (None, IMAGENET):
-        model = model.model_copy(update={"weights": _absolute(str(model.weights))})
-    return recipe.model_copy(update={"data": data, "model": model})
-
-
-def _absolute(path: str) -> str:
-    found = Path(path).expanduser()
-    return str(found.resolve()) if found.exists() else path
 
 
 def _opening_lines(recipe: Recipe, splits: Splits, run: RunFolder, runtime: Runtime) -> list[str]:
