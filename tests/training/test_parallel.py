@@ -1,5 +1,6 @@
 """Networks whose gradients are averaged, here over a group of one: what they use, and what not."""
 
+import json
 import socket
 import warnings
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_an_own_network_uses_what_it_wants_without_a_word(
         assert RunFolder.open(name).facts()["finished_epoch"] == 1
 
 
+@pytest.mark.slow
 def test_our_networks_use_all_that_they_have() -> None:
     for name in NETWORKS:
         network = build_network(ModelSection(name=name), 10, INPUT)
@@ -99,3 +101,19 @@ def test_what_the_logits_do_not_depend_on_is_unused(monkeypatch: pytest.MonkeyPa
     assert unused_parameters(network) == ["network.spare.weight", "network.spare.bias"]
     network.network.get_parameter("norm.weight").requires_grad_(False)
     assert unused_parameters(network) == ["network.spare.weight", "network.spare.bias"]
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_a_run_that_compiled_says_that_it_goes_on_without(
+    plain_recipe: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain_recipe["train"] |= {"epochs": 0.1}
+    run = Path(train(plain_recipe, out="run", console=Console("quiet")).run)
+    text = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(text.replace("compile: auto", "compile: true"))
+    environment = json.loads((run / "environment.json").read_text())
+    environment["auto"]["train.compile"]["value"] = True
+    (run / "environment.json").write_text(json.dumps(environment))
+    assert RunFolder.open(run).recipe().train.compile is True
+    train(resume=run, epochs=2, console=Console("normal"))
+    assert "will not be bit-exact: train.compile: True -> False" in capsys.readouterr().err
