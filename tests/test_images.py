@@ -352,7 +352,7 @@ def test_the_size_of_a_plain_png_is_checked_before_it_is_decoded(monkeypatch: py
     def refuse(width: int, height: int) -> None:
         raise DataError(f"{width} x {height}")
 
-    monkeypatch.setattr(PlainPng, "image", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr(PlainPng, "pixels", lambda self: pytest.fail("decoded"))
     with pytest.raises(DataError, match=r"^9 x 7$"):
         decode(file_of(noise(7, 9)), 8, check=refuse)
 

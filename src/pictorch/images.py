@@ -150,16 +150,15 @@ def decode(
     if plain is not None:
         if check is not None:
             check(*plain.size)
-        if (quick := plain.image()) is not None:
-            with _explained(shown(name)):
-                return Decoded(_fitted(quick, stored_size, fit), *plain.size, several_frames=False)
+        if (pixels := plain.pixels()) is not None:
+            return fit_pixels(pixels, stored_size, fit)
     with _opened(data, name) as image:
         if check is not None and plain is None:
             check(*image.size)
         image.load()
         upright = _upright(image)
-        pixels = _fitted(upright, stored_size, fit)
-        return Decoded(pixels, upright.width, upright.height, _has_several_frames(image))
+        fitted = _fitted(upright, stored_size, fit)
+        return Decoded(fitted, upright.width, upright.height, _has_several_frames(image))
 
 
 def fit_image(image: Image.Image, stored_size: int, name: str = "image", fit: Fit = "crop") -> Pixels:

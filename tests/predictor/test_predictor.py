@@ -279,6 +279,15 @@ def test_verify_says_what_it_checked(tmp_path, name):
     }
 
 
+def test_a_bundle_is_opened_without_the_recipe_s_checks():
+    """They are a third of the start, and only a run folder needs them."""
+    import subprocess
+    import sys
+
+    program = "import sys, pictorch.predictor; sys.exit('pydantic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_nothing_is_left_in_the_users_cache(tmp_path):
     """ONNX Runtime would keep a device number there for its telemetry."""
     import os

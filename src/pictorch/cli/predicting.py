@@ -104,7 +104,7 @@ def _csv(top: int, class_names: Sequence[str]) -> "WriteRow":
 
     A relative path that a spreadsheet would take for a formula is written with ./ before it.
     """
-    from pictorch.predictor.prediction_file import cells, head, plain_name
+    from pictorch.predictor.prediction_rows import cells, head, plain_name
 
     columns = min(top, len(class_names))
     writer = csv.writer(sys.stdout, lineterminator="\n")

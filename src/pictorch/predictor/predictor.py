@@ -4,11 +4,8 @@ import hashlib
 import io
 import os
 import shlex
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +20,16 @@ from pictorch.errors import CheckpointError, DataError, RecipeError
 from pictorch.host import usable_cpus
 from pictorch.images import decode_image, shown, side_in_header
 from pictorch.markup import Markup, element
+from pictorch.predictor.batches import in_batches
 from pictorch.predictor.image_inputs import Given, ImageInput, Refusal, given_images, is_one_image
 from pictorch.predictor.prediction_file import PredictionFile, Progress, check_name, write_predictions
+from pictorch.predictor.prediction_rows import RowFormat, Rows
 from pictorch.predictor.shard import Shard
-from pictorch.run_folder import RunFolder
 from pictorch.softmax import probabilities
 from pictorch.views import IMAGE, NO_VIEWS, VIEWS, View, ViewChoice, logarithms, view_of
 
 _BATCH_SIZE = 32
-_BATCHES_AHEAD = 2  # so many wait for a CPU, which has work while rows go to the disk
+_SMALL_SIZE, _SMALL_BATCH_SIZE = 64, 64  # of images that go into a file, in pixels, and how many at a time
 _MOST_SHOWN = 24
 _PICTURE_SIDE = 96
 
@@ -133,15 +131,14 @@ class Predictor:
     def answers(
         self, images: Iterable[Given], top: int, choice: ViewChoice
     ) -> Iterator[Prediction | Refusal]:
-        """Yields the answer to each image; every CPU decodes and answers a batch of its own."""
-        waiting, begun, cpus = iter(images), deque[Future[list[Prediction | Refusal]]](), usable_cpus()
-        with ThreadPoolExecutor(cpus) as pool:
-            while batch := list(islice(waiting, _BATCH_SIZE)):
-                begun.append(pool.submit(self._answered, batch, top, choice))
-                if len(begun) > cpus + _BATCHES_AHEAD:
-                    yield from begun.popleft().result()
-            while begun:
-                yield from begun.popleft().result()
+        """Yields the answer to each image."""
+        for answered in in_batches(
+            images,
+            lambda number, batch: self._answered(batch, top, choice),
+            size=_BATCH_SIZE,
+            threads=usable_cpus(),
+        ):
+            yield from answered
 
     def _checked(self, images: Iterable[ImageInput], top: int, choice: ViewChoice) -> ViewChoice:
         if is_one_image(images):
@@ -187,10 +184,26 @@ class Predictor:
             out,
             facts,
             shard.of(given_images(paths)),
-            lambda given: self.answers(given, top, choice),
+            lambda given, form: self._written(given, top, choice, form),
             shard=shard,
             columns=min(top, len(bundle.class_names)),
             progress=progress,
+        )
+
+    def _written(
+        self, images: Iterable[Given], top: int, choice: ViewChoice, form: RowFormat
+    ) -> Iterator[Rows]:
+        """Yields the rows of all images, made where they are answered.
+
+        Of small images Python's own part is large: fewer, larger batches have less of it, and while a thread
+        waits for Python's lock another has the CPU. Large ones need the memory instead.
+        """
+        is_small = self.bundle.input.image_size <= _SMALL_SIZE
+        return in_batches(
+            images,
+            lambda number, batch: form.rows(number, self._answered(batch, top, choice)),
+            size=_SMALL_BATCH_SIZE if is_small else _BATCH_SIZE,
+            threads=usable_cpus() + is_small,
         )
 
     def probabilities(
@@ -319,6 +332,8 @@ def _collected(answers: Iterable[Prediction | Refusal]) -> Predictions:
 def _bundle_path(source: Path) -> Path:
     if is_bundle(source) or not source.is_dir():
         return source
+    from pictorch.run_folder import RunFolder  # a third of the start, and not needed for a bundle
+
     path = RunFolder.open(source).bundle_path
     if not durable.exists(path):
         raise CheckpointError(
