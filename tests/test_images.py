@@ -316,6 +316,7 @@ def test_a_plain_png_has_the_pixels_that_pillow_reads(height: int, width: int, m
     plain = plain_png(data)
     assert plain is not None
     assert (plain.size, plain.mode) == ((width, height), mode)
+    assert plain.pixels() is not None
     assert np.array_equal(decode(data, 8).pixels, in_the_ordinary_way(data))
 
 
