@@ -16,6 +16,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from pictorch.benchmarking.record import commit
 from pictorch.host import cpu_name
 
 FORMS = ("library", "auto")
@@ -56,11 +57,10 @@ def main() -> None:
                 if number:
                     values[form][name].append(round(seconds, 3))
     medians = {form: {name: statistics.median(each) for name, each in values[form].items()} for form in FORMS}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     record = {
         "question": f"how much later {recipe} starts by kernels that are built and measured already",
         "command": f"python benchmarks/kernel_start.py OUT.json {rounds} {recipe}",
-        "commit": commit,
+        "commit": commit(),
         "machine": f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores",
         "versions": {"python": platform.python_version(), "torch": version("torch")},
         "n": rounds,

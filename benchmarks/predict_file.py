@@ -72,8 +72,6 @@ FORMS = {"bare": bare, "predicted": predicted}
 
 def main() -> None:
     """Times both by turns, prints the record, and writes it where --out names a file."""
-    from pictorch.host import cpu_name
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundle")
     parser.add_argument("images")
@@ -84,6 +82,9 @@ def main() -> None:
     if args.only is not None:
         print(json.dumps(FORMS[args.only](args.bundle, args.images)))
         return
+    from pictorch.benchmarking.record import commit
+    from pictorch.host import cpu_name
+
     rates: dict[str, list[int]] = {}
     for number in range(args.rounds):
         for form in list(FORMS)[:: 1 if number % 2 == 0 else -1]:
@@ -93,12 +94,10 @@ def main() -> None:
                 rates.setdefault(name, []).append(round(rate))
         print({name: each[-1] for name, each in rates.items()}, flush=True)
     medians = {name: round(statistics.median(each)) for name, each in rates.items()}
-    words = ["git", "-C", Path(__file__).parent, "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(words, capture_output=True, text=True)
     record = {
         "question": f"images/s of predict --out over {args.images}, against the bare ONNX Runtime session",
         "command": f"python benchmarks/predict_file.py BUNDLE {args.images} --rounds {args.rounds}",
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "machine": f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "n": args.rounds,
