@@ -49,7 +49,7 @@ _BLOCKS_MEASURED = (
 )
 _KERNELS_MEASURED = (
     "1.5 to 2.3 times the images/s for cifar10_cnn, vgg11_bn, ResNets and speednet in float32, 0.96 to 1.26 "
-    "times in bf16 (2 cores of an AMD EPYC, Zen 3 and Zen 4; docs/kernels.md)"
+    "times in bf16 (2 cores of an AMD EPYC, Zen 3 and Zen 4; docs/log.md)"
 )
 _KERNELS_RULE = (
     "on a CPU in float32 or bf16, where the training is long enough to earn back building and measuring, for "
