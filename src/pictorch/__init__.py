@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pictorch.diagnosis import doctor as doctor
     from pictorch.evaluation.evaluate import evaluate as evaluate
     from pictorch.exporting.export import export as export
-    from pictorch.exporting.imported import import_model as import_model
     from pictorch.exporting.network_list import models as models
+    from pictorch.importing.imported import import_model as import_model
     from pictorch.predictor import load as load
     from pictorch.predictor import predict as predict
     from pictorch.predictor import verify as verify
@@ -46,7 +46,7 @@ _HOMES = {
     "doctor": "pictorch.diagnosis",
     "evaluate": "pictorch.evaluation.evaluate",
     "export": "pictorch.exporting.export",
-    "import_model": "pictorch.exporting.imported",
+    "import_model": "pictorch.importing.imported",
     "load": "pictorch.predictor",
     "load_recipe": "pictorch.recipe.files",
     "models": "pictorch.exporting.network_list",

@@ -1,27 +1,16 @@
 import shutil
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from pictorch.run_folder import RunFolder
 from pictorch.training.start import train
-
-COLORS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
-SIZE = 8
+from tiny_bundle import color_photos
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """A folder of three classes, 20 noisy images each."""
-    folder = tmp_path_factory.mktemp("data") / "photos"
-    random = np.random.default_rng(0)
-    for name, color in COLORS.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(20):
-            pixels = np.clip(random.normal(color, 40, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
-    return folder
+    return color_photos(tmp_path_factory.mktemp("data") / "photos")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from foreign_model import CLASSES, SIDE, foreign_model, foreign_weights
 from messages.case import Case, Remedy, Setup, again, instead, meant, typed
 from messages.faults import Fault, patched
-from pictorch.exporting import foreign_onnx
+from pictorch.importing import foreign_onnx
 
 IMPORT = "import foreign.onnx --classes classes.txt --input-size 8 -q"
 FLOAT = TensorProto.FLOAT

@@ -31,7 +31,7 @@ def one_parser() -> Iterator[None]:
 def few_made_images() -> Iterator[None]:
     """Some forty imports succeed after a remedy; what a thousand images show is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pictorch.exporting.imported.FEWEST_IMAGES", 60)
+        patch.setattr("pictorch.importing.imported.FEWEST_IMAGES", 60)
         yield
 
 

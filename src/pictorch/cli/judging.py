@@ -122,7 +122,7 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from pictorch.exporting.imported import import_model
+    from pictorch.importing.imported import import_model
 
     made = import_model(
         args.file,

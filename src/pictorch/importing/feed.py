@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pictorch.errors import CheckpointError, RecipeError
-from pictorch.exporting.foreign_onnx import ForeignModel, dimensions
+from pictorch.importing.foreign_onnx import ForeignModel, dimensions
 
 LAYOUTS, PIXELS = ("nchw", "nhwc"), ("0-1", "0-255")
 

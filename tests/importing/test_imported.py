@@ -21,13 +21,14 @@ from made_data import noise
 from pictorch import cli
 from pictorch.datasets import load_splits
 from pictorch.errors import CheckpointError
-from pictorch.exporting import imported as imported_module
-from pictorch.exporting.imported import import_model
-from pictorch.exporting.made_images import made_images
 from pictorch.images import decode_image
+from pictorch.importing import imported as imported_module
+from pictorch.importing.imported import import_model
+from pictorch.importing.made_images import made_images
 from pictorch.recipe import DataSection
 from pictorch.softmax import probabilities
 from served_process import in_process
+from tiny_bundle import color_photos
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGES = np.stack([noise(SIDE, SIDE, seed) for seed in range(20)])
@@ -133,8 +134,9 @@ def test_a_bundle_without_images_says_so_and_depends_on_nothing_else():
     assert pictorch.verify(first.path).golden_n == 16
 
 
-def test_images_of_its_classes_judge_it_in_whatever_order_it_has_them(photos):
+def test_images_of_its_classes_judge_it_in_whatever_order_it_has_them(tmp_path):
     """The mean of a channel tells the colours apart; the folder names blue first, the model red."""
+    photos = color_photos(tmp_path / "photos")
     weights = np.zeros((3, 64, 3), np.float32)
     for channel in range(3):
         weights[channel, :, channel] = 0.3

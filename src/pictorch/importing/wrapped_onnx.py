@@ -6,8 +6,8 @@ import onnx
 from onnx import NodeProto, TensorProto, compose, helper, numpy_helper
 
 from pictorch.bundle.onnx_model import INPUT_NAME, OUTPUT_NAME
-from pictorch.exporting.feed import Feed
-from pictorch.exporting.foreign_onnx import ForeignModel
+from pictorch.importing.feed import Feed
+from pictorch.importing.foreign_onnx import ForeignModel
 
 _PREFIX = "model/"  # before every name of the foreign graph, so that none meets one of ours
 _IR_VERSION = 10

@@ -15,15 +15,15 @@ from pictorch.bundle.agreement import FEWEST_IMAGES, compare
 from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, SCORES, check_target, golden_bytes
 from pictorch.bundle.onnx_model import OnnxModel
 from pictorch.errors import CheckpointError, DataError, GateError, RecipeError, unknown
-from pictorch.exporting.class_list import class_list
-from pictorch.exporting.feed import LAYOUTS, PIXELS, Feed, describe, feed_of
-from pictorch.exporting.foreign_onnx import ForeignModel, read_foreign
 from pictorch.exporting.forms import FormSource, unsaid
 from pictorch.exporting.golden import GOLDEN_IMAGES, golden_images
-from pictorch.exporting.made_images import made_images
 from pictorch.exporting.model_card import LICENCE, RunFacts, model_card
-from pictorch.exporting.wrapped_onnx import wrapped_bytes
 from pictorch.images import Fit, InputSpec
+from pictorch.importing.class_list import class_list
+from pictorch.importing.feed import LAYOUTS, PIXELS, Feed, describe, feed_of
+from pictorch.importing.foreign_onnx import ForeignModel, read_foreign
+from pictorch.importing.made_images import made_images
+from pictorch.importing.wrapped_onnx import wrapped_bytes
 from pictorch.recipe import DataSection
 from pictorch.softmax import probabilities
 from pictorch.views import logarithms

@@ -1,0 +1,1 @@
+"""Importing: from another framework's ONNX file to a bundle."""
