@@ -63,7 +63,7 @@ def parts(
     start = time.perf_counter()
     draws = draw(section, side, seed=0, epoch=0, samples=rows, device=device)
     found = {"draws of the epoch": round(1e6 * (time.perf_counter() - start) / len(rows), 3)}
-    first, draws = rows[:size], draws.rows(0, size)
+    first, draws = rows[:size], draws.rows(slice(0, size))
 
     def cut() -> Tensor:
         if isinstance(store, Tensor):

@@ -78,6 +78,23 @@ def test_how_many_steps_are_cut_together_changes_nothing(monkeypatch: pytest.Mon
         assert equal(made.batch(*place), whole_epochs.batch(*place))
 
 
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("section", [FULL, BUSY.model_copy(update={"crop_padding": 2})])
+def test_a_process_augments_its_own_images_only(
+    monkeypatch: pytest.MonkeyPatch, section: AugmentSection, world: int
+) -> None:
+    real, augmented = batches_module.augment_cropped, []
+    monkeypatch.setattr(
+        batches_module,
+        "augment_cropped",
+        lambda images, *others: augmented.append(len(images)) or real(images, *others),
+    )
+    made = batches(image_set(60), section)
+    own = [len(made.batch(0, step, world - 1, world)[0]) for step in range(7)]
+    assert own == [8 // world] * 7
+    assert sum(augmented) == sum(own)
+
+
 @pytest.mark.parametrize(
     ("changed", "fill"),
     [(FULL, "reflect"), (FULL, "zero"), (BUSY.model_copy(update={"crop_padding": 2}), "zero")],

@@ -51,9 +51,8 @@ class Draws:
         """Whether new pixels are computed, where the others copy them exactly."""
         return any(drawn is not None for drawn in (self.sources, self.operations, self.jitter))
 
-    def rows(self, start: int, stop: int, step: int | None = None) -> "Draws":
-        """Returns the draws of a slice of the images."""
-        cut = slice(start, stop, step)
+    def rows(self, cut: slice | Tensor) -> "Draws":
+        """Returns the draws of a slice of the images, or of those with these numbers."""
         kept: dict[str, Any] = {
             name: value if value is None else value[cut] for name, value in vars(self).items()
         }

@@ -39,14 +39,6 @@ class _EpochPlan:
     asked: int = 0  # of the order's `reading`
 
 
-class _Stretch(NamedTuple):
-    """Images of neighbouring steps from the padded store, augmented."""
-
-    plan: _EpochPlan
-    first_step: int
-    images: Tensor
-
-
 class _Place(NamedTuple):
     """A batch, or what a process gets of it."""
 
@@ -54,6 +46,13 @@ class _Place(NamedTuple):
     step: int
     rank: int
     world: int
+
+
+class _Stretch(NamedTuple):
+    """What a process gets of neighbouring steps from the padded store, augmented, beginning with a place."""
+
+    first: _Place
+    images: Tensor
 
 
 class TrainingBatches:
@@ -98,7 +97,7 @@ class TrainingBatches:
         )
         self._padded: Tensor | None = None
         image_bytes = self._side**2 * self._store.shape[3]
-        self._steps_at_once = max(1, _CUT_BYTES // (self.batch_size * image_bytes))
+        self._images_at_once = _CUT_BYTES // image_bytes
         self._stretch: _Stretch | None = None
         self._plan: _EpochPlan | None = None
         self._prefetcher: Prefetcher[_Place, Tensor] | None = None
@@ -140,30 +139,33 @@ class TrainingBatches:
         if self._is_padded and plan.draws.compute_pixels:
             return self._from_padded(plan, cut), labels
         if self._is_padded:
-            stretch = self._stretch_of(plan, step)
-            start = (step - stretch.first_step) * self.batch_size
-            return stretch.images[start : start + self.batch_size][rank::world], labels
+            stretch = self._stretch_of(place)
+            start = (step - stretch.first.step) * len(labels)
+            return stretch.images[start : start + len(labels)], labels
         if self._prefetcher is None:
             images = self._cut(place)
         else:
             later = range(step + 1, min(step + 1 + _PREFETCHED, self.steps_per_epoch))
             images = self._prefetcher.result(place, [_Place(plan, one, rank, world) for one in later])
         images = images.to(self._device, non_blocking=True)
-        draws = plan.draws.rows(cut.start, cut.stop, cut.step)
+        draws = plan.draws.rows(cut)
         return augment(images, draws, self._section, self._mean_color), labels
 
-    def _stretch_of(self, plan: _EpochPlan, step: int) -> _Stretch:
-        """Returns the stretch that a step belongs to; its images do not depend on their company."""
-        first = step - step % self._steps_at_once
-        if self._stretch is None or (self._stretch.plan, self._stretch.first_step) != (plan, first):
-            end = min(first + self._steps_at_once, self.steps_per_epoch)
-            images = self._from_padded(plan, slice(first * self.batch_size, end * self.batch_size))
-            self._stretch = _Stretch(plan, first, images)
+    def _stretch_of(self, place: _Place) -> _Stretch:
+        """Returns the stretch that a place belongs to; its images do not depend on their company."""
+        plan, step, rank, world = place
+        steps_at_once = max(1, self._images_at_once * world // self.batch_size)
+        first = _Place(plan, step - step % steps_at_once, rank, world)
+        if self._stretch is None or self._stretch.first != first:
+            end = min(first.step + steps_at_once, self.steps_per_epoch)
+            steps = torch.arange(first.step * self.batch_size, end * self.batch_size, device=plan.rows.device)
+            own = steps.view(-1, self.batch_size)[:, rank::world].reshape(-1)
+            self._stretch = _Stretch(first, self._from_padded(plan, own))
         return self._stretch
 
-    def _from_padded(self, plan: _EpochPlan, cut: slice) -> Tensor:
-        """Returns the images of a part of the epoch."""
-        draws = plan.draws.rows(cut.start, cut.stop, cut.step)
+    def _from_padded(self, plan: _EpochPlan, cut: slice | Tensor) -> Tensor:
+        """Returns the images at these places of the epoch."""
+        draws = plan.draws.rows(cut)
         images = crop(self._padded_store(), plan.rows[cut], draws.offset_yx, self._side)
         return augment_cropped(images, draws, self._section, self._mean_color)
 
