@@ -1,13 +1,15 @@
 """Files of predictions: names, shards, and what stands there already."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pictorch
 from made_data import noise, write_image
 from messages import material
 from messages.case import Case, again, instead, typed
-from messages.faults import locked, patched
-from pictorch.predictor import prediction_file
+from messages.faults import full_disk, locked, patched
+from pictorch.predictor import prediction_file, predictor
+from pictorch.predictor.image_inputs import Given
 
 ONE = "predict bundle image.png --out all.csv"
 
@@ -32,6 +34,17 @@ def begun(name: str = "image.png") -> None:
     Path("all.csv.json").write_text(record.replace(name, "image.png"))
 
 
+def many_names() -> None:
+    """Makes a list of the one image in many lines."""
+    with_image()
+    Path("names.txt").write_text("image.png\n" * 2000)
+
+
+def interrupted(paths: Iterable[str]) -> Iterator[Given]:
+    """Ctrl-C, as soon as images are asked for."""
+    raise KeyboardInterrupt
+
+
 # fmt: off
 CASES = [
     Case("file of no kind", "predict bundle image.png --out all.xls", 2, "all.xls", typed(), with_image),
@@ -45,6 +58,11 @@ CASES = [
     Case("parquet without its package", "predict bundle image.png --out all.parquet", 9, "pyarrow", again(lambda: None), with_image, patched(prediction_file, "find_spec", lambda name: None)),
     Case("file and a form of rows", f"{ONE} --csv", 2, "all.csv", instead(ONE, says="leave out"), with_image, only="cli: Python gets objects"),
     Case("file of images in memory", "predict bundle image.png", 2, "predict(out=...)", lambda case, message: print(pictorch.predict("bundle", ["image.png"], out="all.csv")), with_image, only="python: the command line gives paths", call=lambda: pictorch.predict("bundle", [noise(8, 8)], out="all.csv")),
+    Case("shard without images and no file", "predict bundle image.png --shard 2/2", 3, "shard 2/2", instead("predict bundle image.png", says="ask for fewer shards"), with_image),
+    Case("source that is not there", "predict bundle fotos --out all.csv", 3, "fotos is not there", instead("predict bundle image.png --out all.csv", says="check the path"), with_image),
+    Case("folder of no image for a file", "predict bundle empty --out all.csv", 3, "empty holds no image", again(lambda: write_image(Path("empty/a.png"), noise(8, 8))), lambda: (with_image(), Path("empty").mkdir())),
+    Case("file that is interrupted", ONE, 130, "beside all.csv", again(lambda: None), with_image, patched(predictor, "given_files", interrupted), only="cli: Python raises KeyboardInterrupt"),
+    Case("disk that is full of rows", "predict bundle names.txt --out all.csv", 5, "no space left", again(lambda: None), many_names, full_disk(20_000), makes=("all.csv.json", "all.csv.unfinished")),
     Case("list of nothing", "predict bundle list.txt", 3, "list.txt names no image", again(lambda: Path("list.txt").write_text("image.png\n")), lambda: (with_image(), Path("list.txt").touch())),
 ]
 # fmt: on

@@ -50,6 +50,19 @@ def test_a_pattern_gives_the_files_that_it_matches() -> None:
     assert sources("p/[b-d].*") == ["p/b.png", "p/d.dat"]
 
 
+def test_links_in_a_circle_lead_a_pattern_nowhere() -> None:
+    """Each of them would double the files at every depth."""
+    touched("p/a.png", "p/deep/b.png", "other/c.png", "p/.hidden/d.png")
+    for name in ("p/round", "p/again", "p/deep/up"):
+        Path(name).symlink_to(Path("p").resolve())
+    assert sources("p/**/*.png") == ["p/a.png", "p/deep/b.png"]
+    assert sources("**/*.png") == ["other/c.png", "p/a.png", "p/deep/b.png"]
+    assert sources("p/round/**/b.png") == ["p/round/deep/b.png"], "what the user names is followed"
+    assert sources("[op]*/**/*.png") == ["other/c.png", "p/a.png", "p/deep/b.png"]
+    assert sources("**/d*/**/b.png") == ["p/deep/b.png"]
+    assert sources("p/deep/**") == ["p/deep/b.png"]
+
+
 def test_a_name_with_brackets_is_first_a_name() -> None:
     touched("a[1].png", "a1.png")
     assert found_files("a[1].png") is None

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from pictorch.cli.judging import add_views
 from pictorch.cli.output import print_json
 from pictorch.cli.parser import AddVerb
-from pictorch.errors import RecipeError
+from pictorch.errors import RecipeError, StoppedError
 
 if TYPE_CHECKING:
     from pictorch.predictor import Prediction
@@ -48,7 +49,16 @@ def _predict(args: argparse.Namespace) -> None:
         raise RecipeError("--json is one object for all images; give it alone, or only --jsonl or --csv")
     if args.json or args.out:
         progress = _tell if args.out and not args.quiet else _keep_quiet
-        result = predict(args.source, args.images, **options, out=args.out, progress=progress)
+        try:
+            result = predict(args.source, args.images, **options, out=args.out, progress=progress)
+        except KeyboardInterrupt:
+            if not args.out:
+                raise
+            raise StoppedError(
+                f"stopped by SIGINT; what is answered is kept beside {args.out}, and the same command "
+                "goes on behind it",
+                signal.SIGINT,
+            ) from None
         if args.json:
             print_json(result.to_json())
         if isinstance(result, Predictions):

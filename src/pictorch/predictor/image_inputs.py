@@ -6,7 +6,9 @@ A file of a folder or a list is found when its turn comes, so that there may be 
 import csv
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -87,6 +89,25 @@ def given_images(images: Iterable[ImageInput]) -> Iterator[Given]:
         else:
             for file in files:
                 yield Given(file, file if isinstance(file, str) else file.source, named=False)
+
+
+def given_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Given]:
+    """Yields the same of paths; raises DataError for one that gives no image, at its turn at the latest.
+
+    A path that is not there and has no image's name can only be meant as a folder or a list.
+    """
+    sources = [os.fspath(path) for path in paths]
+    for source in sources:
+        is_image = os.path.splitext(source)[1].casefold() in SUFFIXES
+        if not is_image and not os.path.lexists(source) and found_files(source) is None:
+            raise DataError(f"{shown(source)} is not there; check the path")
+    return map(_checked_source, given_images(sources))
+
+
+def _checked_source(given: Given) -> Given:
+    if isinstance(given.image, Refusal) and given.image.named:
+        raise DataError(given.image.error)
+    return given
 
 
 def _pixels(image: Any, spec: InputSpec, name: str) -> NDArray[np.uint8]:
@@ -200,9 +221,35 @@ def _below(top: str) -> Iterator[str | Refusal]:
 
 
 def _matches(pattern: str) -> Iterator[str | Refusal]:
-    for path in sorted(glob.iglob(pattern, recursive=True)):
+    for path in sorted(set(_globbed(pattern))):
         if not os.path.isdir(path):
             yield path
+
+
+def _globbed(pattern: str) -> Iterator[str]:
+    """Yields what matches; ** follows no link to a folder, since links in a circle would multiply files."""
+    found = re.fullmatch(r"((?:.*?/)?)\*\*(?:/+(.*))?", pattern, re.DOTALL)
+    if found is None:
+        yield from glob.iglob(pattern)
+        return
+    before, below = found.groups()
+    for top in glob.iglob(before) if glob.has_magic(before) else [before]:
+        for folder in _folders(top):
+            yield from _globbed(os.path.join(glob.escape(folder), below or "*"))
+
+
+def _folders(top: str) -> Iterator[str]:
+    """Yields a folder and those below it, without hidden ones, links and those that cannot be read."""
+    yield top
+    inside: list[str] = []
+    with suppress(OSError), os.scandir(top or ".") as entries:
+        inside += [
+            os.path.join(top, entry.name)
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+        ]
+    for folder in inside:
+        yield from _folders(folder)
 
 
 def _is_text(path: str) -> bool:

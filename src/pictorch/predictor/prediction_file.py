@@ -7,6 +7,7 @@ its rows.
 
 import fcntl
 import json
+import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -73,45 +74,46 @@ def write_predictions(
 
     A row is {row, source, classes} or {row, source, error}, `row` the place of the image among those of all
     shards; CSV and Parquet have columns for as many classes as `columns` says. `facts` is what the rows
-    follow from, as JSON. Raises RecipeError where the file is there with other facts, DataError where there
-    is no image, or others than when it was begun, RunInUseError while another process writes it,
-    ResourceError.
+    follow from, as JSON. Raises RecipeError where the file is there with other facts, DataError where the
+    images are others than when it was begun, RunInUseError while another process writes it, ResourceError.
     """
     whole = RowFormat(path.suffix, columns, shard.place(0), shard.count)
     record, rows_path = path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.unfinished")
     facts = {**facts, "shard": str(shard)}
-    finished = _begin(path, record, rows_path, facts)
-    if finished is not None:
+    if (finished := _finished(path, record, rows_path, facts)) is not None:
         progress(f"{path} is finished already")
         return finished
     with _opened(path, rows_path) as file:
-        with durable.new_file(path) as target, whole.writer(target) as add:
-            before, refused = _skip_rows(file, rows_path, images, path, whole, add)
-            if before:
-                progress(f"going on behind the {before:,} rows that are there")
-            rest = replace(whole, first=shard.place(before))
-            rows, refused = _append(rows_path, answers(images, rest), (before, refused), add, progress)
-            if rows == 0:
-                rows_path.unlink()
-                record.unlink()
-                raise DataError(
-                    f"{path} would hold no row: shard {shard} of the images is empty; ask for fewer shards, "
-                    "or give a source that holds images"
-                )
+        # Another process may have begun or finished it until now.
+        if (finished := _finished(path, record, rows_path, facts)) is not None:
+            return finished
+        try:
+            if not record.exists():
+                durable.write_json(record, facts)
+            with durable.new_file(path) as target, whole.writer(target) as add:
+                before, refused = _skip_rows(file, rows_path, images, path, whole, add)
+                if before:
+                    progress(f"going on behind the {before:,} rows that are there")
+                rest = replace(whole, first=shard.place(before))
+                rows, refused = _append(rows_path, answers(images, rest), (before, refused), add, progress)
+        except BaseException:
+            if file.seek(0, os.SEEK_END) == 0:  # nothing to go on with
+                rows_path.unlink(missing_ok=True)
+                record.unlink(missing_ok=True)
+            raise
         durable.write_json(record, {**facts, "rows": rows, "refused": refused})
         rows_path.unlink()
     return PredictionFile(path, rows, refused, before)
 
 
-def _begin(path: Path, record: Path, rows_path: Path, facts: dict[str, Any]) -> PredictionFile | None:
-    """Writes down what the rows will be of; returns the file where it is finished."""
+def _finished(path: Path, record: Path, rows_path: Path, facts: dict[str, Any]) -> PredictionFile | None:
+    """Returns the file where it is finished; raises RecipeError where it is of something else."""
     begun = _read(record)
     if begun is None:
-        if path.exists() or record.exists() or rows_path.exists():
+        if path.exists() or record.exists() or (rows_path.exists() and rows_path.stat().st_size):
             raise RecipeError(
                 f"--out {path} is there, not of `pictorch predict`; remove it or choose another"
             )
-        durable.write_json(record, facts)
         return None
     for name in facts:
         if begun.get(name) != facts[name]:
@@ -135,12 +137,21 @@ def _read(record: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _opened(path: Path, rows_path: Path) -> Iterator[BinaryIO]:
-    with durable.explained(rows_path), rows_path.open("a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUseError(f"another process writes {path}; wait for it or stop it first") from None
-        yield file
+    with durable.explained(rows_path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rows_path.open("a+b") as file:
+            if not _is_locked(file, rows_path):
+                raise RunInUseError(f"another process writes {path}; wait for it or stop it first")
+            yield file
+
+
+def _is_locked(file: BinaryIO, rows_path: Path) -> bool:
+    """Locks the file; returns False where another process has it, or has just removed it at its end."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), rows_path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _skip_rows(
@@ -148,14 +159,14 @@ def _skip_rows(
 ) -> tuple[int, int]:
     """Takes the images that have rows; returns how many they are, and how many of them tell of an error.
 
-    A torn last line, of a stop by force, is cut off.
+    What a stop by force or a loss of power left behind the last whole row is cut off.
     """
     rows = refused = whole_bytes = 0
     file.seek(0)
     for line in file:
-        if not line.endswith(b"\n"):
+        if (found := _row(line)) is None:
             break
-        found, image = json.loads(line), next(images, None)
+        image = next(images, None)
         if image is None or found["source"] != image.name:
             raise DataError(
                 f"{path}: the images are others than when it was begun (then {shown(found['source'])[:80]}); "
@@ -165,6 +176,15 @@ def _skip_rows(
         rows, refused, whole_bytes = rows + 1, refused + ("error" in found), whole_bytes + len(line)
     durable.truncate(rows_path, whole_bytes)
     return rows, refused
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """Returns a row of the unfinished file, None where it is none: torn, or never on the disk as a whole."""
+    try:
+        found = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "source" in found else None
 
 
 def _append(

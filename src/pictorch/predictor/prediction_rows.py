@@ -101,7 +101,7 @@ def _csv(records: Iterable[Record], columns: int) -> bytes:
 def _csv_bytes(rows: Iterable[list[Any]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue().encode("utf-8", "backslashreplace")  # what of a name is no UTF-8
 
 
 @contextmanager

@@ -21,7 +21,14 @@ from pictorch.host import usable_cpus
 from pictorch.images import decode_image, shown, side_in_header
 from pictorch.markup import Markup, element
 from pictorch.predictor.batches import in_batches
-from pictorch.predictor.image_inputs import Given, ImageInput, Refusal, given_images, is_one_image
+from pictorch.predictor.image_inputs import (
+    Given,
+    ImageInput,
+    Refusal,
+    given_files,
+    given_images,
+    is_one_image,
+)
 from pictorch.predictor.prediction_file import PredictionFile, Progress, check_name, write_predictions
 from pictorch.predictor.prediction_rows import RowFormat, Rows
 from pictorch.predictor.shard import Shard
@@ -123,7 +130,8 @@ class Predictor:
         """Yields the same, image after image in their order, and a Refusal in place of any that is none.
 
         Images are taken from `images` when their turn comes, a few batches ahead at most, so there may be
-        any number of them. `shard` as '3/16' answers every sixteenth, beginning with the third.
+        any number of them. `shard` as '3/16' answers every sixteenth, beginning with the third; DataError
+        is raised where that is none.
         """
         choice = self._checked(images, top, ViewChoice(views, views_below))
         yield from self.answers(Shard.parse(shard).of(given_images(images)), top, choice)
@@ -168,14 +176,15 @@ class Predictor:
     ) -> PredictionFile:
         """Writes the answers to a shard of the images into a file, see prediction_file."""
         self._checked(images, top, choice)
-        bundle, paths = self.bundle, list(images)
-        if not all(isinstance(path, str | os.PathLike) for path in paths):
+        bundle, given = self.bundle, list(images)
+        paths = [os.fspath(path) for path in given if isinstance(path, str | os.PathLike)]
+        if len(paths) < len(given):
             raise RecipeError(
                 "predict(out=...) takes paths, which a stopped call finds again; save the images"
             )
         facts = {
             "bundle_sha256": hashlib.sha256(bundle.files[MANIFEST]).hexdigest(),
-            "images": [os.fspath(path) for path in paths if isinstance(path, str | os.PathLike)],
+            "images": paths,
             "top": top,
             "views": choice.name,
             "views_below": choice.below,
@@ -183,7 +192,7 @@ class Predictor:
         return write_predictions(
             out,
             facts,
-            shard.of(given_images(paths)),
+            shard.of(given_files(paths)),
             lambda given, form: self._written(given, top, choice, form),
             shard=shard,
             columns=min(top, len(bundle.class_names)),
@@ -304,9 +313,9 @@ def predict(
     answers every sixteenth image, beginning with the third. `out` is a file ending in .csv, .jsonl or
     .parquet, for which `images` are paths; a call that was stopped goes on when it is made again, and a
     finished file stays as it is. `progress` gets lines for people. Raises CheckpointError for the bundle,
-    DataError for an image, for an empty shard and for other images than a file was begun with, RecipeError
-    for the views, a `top` below 1, a wrong shard and a file that holds something else, RunInUseError,
-    ResourceError, MissingPartError.
+    DataError for an image, for a source or shard of none and for other images than a file was begun with,
+    RecipeError for the views, a `top` below 1, a wrong shard and a file that holds something else,
+    RunInUseError, ResourceError, MissingPartError.
     """
     share, choice = Shard.parse(shard), ViewChoice(views, views_below)
     if out is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from pictorch.errors import RecipeError
+from pictorch.errors import DataError, RecipeError
 
 Entry = TypeVar("Entry")
 
@@ -29,8 +29,17 @@ class Shard:
         return Shard(int(found[1]), int(found[2]))
 
     def of(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Yields the entries of this shard, in their order."""
-        return islice(entries, self.number - 1, None, self.count)
+        """Yields the entries of this shard, in their order; raises DataError where a share has none."""
+        own = islice(entries, self.number - 1, None, self.count)
+        first = next(own, None)
+        if first is not None:
+            yield first
+            yield from own
+        elif self.count > 1:
+            raise DataError(
+                f"shard {self} of the images is empty; ask for fewer shards, or give a source that holds "
+                "images"
+            )
 
     def place(self, row: int) -> int:
         """Returns the place in the whole, from 0, of this shard's entry `row`, from 0."""
