@@ -61,7 +61,8 @@ for job in json.loads(Path(sys.argv[1]).read_text()):
     done, seen = 0, {}
     options = {key: job[key] for key in ("recipe", "out", "resume") if key in job}
     if rank == job.get("rank", 1):
-        options |= {key: job[key] for key in ("set", "data") if key in job}
+        options |= {key: job[key] for key in ("set", "data", "epochs") if key in job}
+        options = {key: value for key, value in options.items() if key not in job.get("lacks", ())}
     try:
         answer = {"result": train(**options, console=Console("quiet")).to_json()}
     except UserError as error:

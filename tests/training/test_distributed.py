@@ -14,6 +14,7 @@ from pictorch.training.console import Console
 from pictorch.training.followed_run import FollowedRun
 from pictorch.training.group import NO_LAUNCH, Launch
 from pictorch.training.start import train
+from stopped_run import stopped_copy
 
 pytestmark = pytest.mark.slow
 QUIET = Console("quiet")
@@ -76,6 +77,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "in time": {"recipe": DRAWN, "out": "in-time"},
     "stopped": {"recipe": PLAIN, "resume": "stopped", "term_at": 9},
     "resumed": {"recipe": PLAIN, "resume": "stopped"},
+    "begun by one": {"resume": "from-one"},
     "stopped for one": {"recipe": NORMED, "out": "for-one", "term_at": 9, "rank": 0},
     "failed": {"recipe": PLAIN, "out": "failed", "fail_at": 3},
     "diverged": {"recipe": TOO_FAST, "out": "diverged"},
@@ -83,6 +85,8 @@ JOBS: dict[str, dict[str, Any]] = {
     "other images": {"recipe": PHOTOS, "out": "elsewhere", "set": ["data.source=others"]},
     "images of one only": {"recipe": PHOTOS, "out": "nowhere", "set": ["data.source=nowhere"]},
     "images that changed": {"resume": "for-one", "data": "photos"},
+    "another command": {"recipe": PLAIN, "resume": "never", "lacks": ["recipe"]},
+    "other epochs": {"resume": "for-one", "epochs": 9},
     "odd": {"recipe": recipe("odd", train={"batch_size": 65}), "out": "odd"},
 }
 
@@ -93,6 +97,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Answe
     place = tmp_path_factory.mktemp("two")
     for name, seed in (("photos", 0), ("others", 7)):
         write_classes(place / name, dict.fromkeys(("blue", "green", "red"), 6), seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        stopped_copy(PLAIN, Path("from-one"), 9)
     return place, dict(zip(JOBS, train_in_group(list(JOBS.values()), place), strict=True))
 
 
@@ -154,7 +161,9 @@ def test_statistics_of_each_process_are_others(two: Two, tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize("job", ["plain", "normed", "single", "own", "thawed", "half", "in time", "resumed"])
+@pytest.mark.parametrize(
+    "job", ["plain", "normed", "single", "own", "thawed", "half", "in time", "resumed", "begun by one"]
+)
 def test_both_processes_end_alike(two: Two, job: str) -> None:
     first, second = two[1][job]
     assert first["seen"] == second["seen"]
@@ -184,6 +193,14 @@ def test_one_process_goes_on_with_what_two_began(
     same(alone(NORMED, tmp_path / "one"), RunFolder(place / "for-one"), 1e-9)
 
 
+def test_two_processes_go_on_with_what_one_began(two: Two) -> None:
+    place, answers = two
+    said = (place / "from-one/log.txt").read_text()
+    assert "will not be bit-exact: processes: 1 -> 2" in said
+    assert [answer["seen"]["images"] for answer in answers["begun by one"]] == [47 * 104] * 2
+    same(RunFolder(place / "plain"), RunFolder(place / "from-one"), 1e-9)
+
+
 @pytest.mark.parametrize(
     ("job", "says", "exit_code"),
     [
@@ -192,6 +209,8 @@ def test_one_process_goes_on_with_what_two_began(
         ("another recipe", r"process 1 on .* has train.epochs 9, the first process has 8; ", 2),
         ("other images", r"process 1 on .* has images of fingerprint \w+\.*, the first process has \w", 3),
         ("images of one only", r"nowhere", 3),
+        ("another command", r"process 1 on .* has the command train --resume, .* train RECIPE --resume; ", 2),
+        ("other epochs", r"process 1 on .* has --epochs 9, the first process has as begun; ", 2),
         ("images that changed", r"the images found at .*photos are not those of for-one", 3),
         ("odd", r"65 images a step do not divide among 2 processes; give .*=64` or .*=66`", 2),
     ],
@@ -204,7 +223,7 @@ def test_one_says_what_ends_both(two: Two, job: str, says: str, exit_code: int) 
 
 
 def test_what_is_refused_makes_nothing(two: Two) -> None:
-    for out in ("another", "elsewhere", "nowhere", "odd"):
+    for out in ("another", "elsewhere", "nowhere", "never", "odd"):
         assert not (two[0] / out).exists()
 
 

@@ -311,14 +311,19 @@ def test_ctrl_c_saves_and_names_the_command(busy_recipe: dict[str, Any], tmp_pat
     assert durable.verify_folder(tmp_path / "run/checkpoints/last")
 
 
-def test_a_recipe_with_resume_begins_a_run_once(plain_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_recipe_with_resume_begins_a_run_once(
+    plain_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A start that was killed before run.json, then one that is whole, then nothing is left to do."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run/run.lock").touch()
-    begun = train(plain_recipe, resume="run", console=QUIET)
+    begun = train(plain_recipe, resume="run", console=Console())
+    said = capsys.readouterr().err
+    assert said.startswith("no run is at run yet: this one begins there\n"), "a mistyped name would be one"
     assert (begun.run, begun.epochs) == ("run", 1)
     before = files_of(tmp_path / "run")
-    assert train(plain_recipe, resume="run", console=QUIET) == begun
+    assert train(plain_recipe, resume="run", console=Console()) == begun
+    assert "no run is at" not in capsys.readouterr().err
     assert files_of(tmp_path / "run") == before
 
 

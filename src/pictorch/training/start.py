@@ -97,6 +97,7 @@ def train(
     with console.recorded(), joined() as group:
         if not group.is_first:
             console.silence()
+        group.check_alike(_command(recipe, resume, epochs))
         if resume is not None:
             check_resume(resume, out)
             if recipe is None:
@@ -112,9 +113,21 @@ def train(
         if begun is not None:
             arrays = data if checked.data.source == ARRAYS else None
             return _resume(begun, arrays, None, own, console, started, group)
+        if resume is not None:
+            console.line(f"no run is at {resume} yet: this one begins there")
         place = out if resume is None else resume
         with begun_run(checked, data, place, own, console, group=group) as (resolved, splits, run):
             return fit(resolved, splits, run, console=console, started=started, own=own, group=group)
+
+
+def _command(recipe: RecipeRef | None, resume: str | Path | None, epochs: float | None) -> dict[str, Any]:
+    """Returns what decides which steps a process takes, so that none waits for another that takes others."""
+    given = {"RECIPE": recipe, "--resume": resume}
+    words = ["train", *(name for name, value in given.items() if value is not None)]
+    return {
+        "the command": " ".join(words),
+        "--epochs": "as begun" if recipe is not None or epochs is None else epochs,
+    }
 
 
 def asked_recipe(
