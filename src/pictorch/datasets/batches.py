@@ -157,9 +157,12 @@ class TrainingBatches:
         steps_at_once = max(1, self._images_at_once * world // self.batch_size)
         first = _Place(plan, step - step % steps_at_once, rank, world)
         if self._stretch is None or self._stretch.first != first:
-            end = min(first.step + steps_at_once, self.steps_per_epoch)
-            steps = torch.arange(first.step * self.batch_size, end * self.batch_size, device=plan.rows.device)
-            own = steps.view(-1, self.batch_size)[:, rank::world].reshape(-1)
+            steps = range(first.step, min(first.step + steps_at_once, self.steps_per_epoch))
+            start, stop = steps.start * self.batch_size, steps.stop * self.batch_size
+            own: slice | Tensor = slice(start, stop)
+            if world > 1:
+                whole = torch.arange(start, stop, device=plan.rows.device)
+                own = whole.view(len(steps), self.batch_size)[:, rank::world].reshape(-1)
             self._stretch = _Stretch(first, self._from_padded(plan, own))
         return self._stretch
 
