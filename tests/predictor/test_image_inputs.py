@@ -136,9 +136,30 @@ def test_a_file_that_is_too_large_is_not_held_in_memory(monkeypatch: pytest.Monk
 
 def test_a_list_gives_the_path_of_each_line_relative_to_its_folder() -> None:
     touched("p/a.png", "p/my b.png", "p/c d.png", "p/e")
-    Path("p/list.txt").write_text("a.png\n\nmy b.png\r\n c d.png \na.png 3\nmy b.png\tcat\ne\nnone.png\n")
-    names = ("a.png", "my b.png", "c d.png", "a.png", "my b.png", "e", "none.png")
+    text = "a.png\n\nmy b.png\r\n c d.png \na.png 3\nmy b.png\tcat\ne\nnone.png\n"
+    text += "a.PNG big cat\na.png old.png\na.png old.png\t1 2\na.pngs\n"
+    Path("p/list.txt").write_text(text)
+    names = ["a.png", "my b.png", "c d.png", "a.png", "my b.png", "e", "none.png"]
+    names += ["a.PNG", "a.png old.png", "a.png old.png", "a.pngs"]
     assert sources("p/list.txt") == [f"p/{name}" for name in names]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_list_of_windows_is_read(encoding: str) -> None:
+    Path("list.txt").write_text("ä.png\r\nb.png\r\n", encoding=encoding)
+    assert sources("list.txt") == ["ä.png", "b.png"]
+    Path("list.csv").write_text("path,label\r\nä.png,1\r\n", encoding=encoding)
+    assert sources("list.csv") == ["ä.png"]
+
+
+def test_a_list_that_breaks_off_says_so() -> None:
+    Path("list.txt").write_bytes("a.png\n".encode("utf-16") + b"x")
+    found = found_files("list.txt")
+    assert found is not None
+    *_, last = found
+    assert isinstance(last, Refusal)
+    assert last.named
+    assert "list.txt cannot be read" in last.error
 
 
 def test_a_table_gives_the_paths_of_its_column() -> None:

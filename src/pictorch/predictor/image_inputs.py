@@ -3,6 +3,7 @@
 A file of a folder or a list is found when its turn comes, so that there may be any number of them.
 """
 
+import codecs
 import csv
 import glob
 import os
@@ -30,6 +31,9 @@ SUFFIXES = frozenset(
 LISTS = (".txt", ".lst", ".list", ".csv", ".tsv")
 LARGEST_FILE_BYTES = 2**30
 _FIRST_READ_BYTES, _LARGE_READ_BYTES = 2**16, 2**20
+_NAME_AND_MORE = re.compile(
+    rf"(.*(?:{'|'.join(map(re.escape, sorted(SUFFIXES)))}))(?:\s.*)?", re.DOTALL | re.IGNORECASE
+)
 _PATH_COLUMNS = ("path", "source", "image", "file", "filename")
 _LOOKED_AT_BYTES = 4096
 _TAKEN = (
@@ -163,8 +167,8 @@ def found_files(place: str | os.PathLike[str]) -> Iterator[str | Refusal] | None
         return _refused_if_none(_below(path), path, "holds no image; give a folder of .png or .jpg")
     if any(mark in path for mark in "*?[") and "\0" not in path and not os.path.lexists(path):
         return _refused_if_none(_matches(path), path, "matches no file; check it (** is any folders)")
-    if path.casefold().endswith(LISTS) and _is_text(path):
-        return _refused_if_none(_listed(path), path, "names no image; write a path into each line")
+    if path.casefold().endswith(LISTS) and (encoding := _encoding_of_text(path)) is not None:
+        return _refused_if_none(_listed(path, encoding), path, "names no image; write a path into each line")
     return None
 
 
@@ -252,31 +256,33 @@ def _folders(top: str) -> Iterator[str]:
         yield from _folders(folder)
 
 
-def _is_text(path: str) -> bool:
-    """An image is one whatever its name."""
+def _encoding_of_text(path: str) -> str | None:
+    """Returns how a text is read, which Windows writes in UTF-16; None for what is none, as an image."""
     try:
         with open(path, "rb") as file:
-            return b"\0" not in file.read(_LOOKED_AT_BYTES)
+            start = file.read(_LOOKED_AT_BYTES)
     except (OSError, ValueError):
-        return False
+        return None
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return None if b"\0" in start else "utf-8-sig"
 
 
-def _listed(path: str) -> Iterator[str | Refusal]:
+def _listed(path: str, encoding: str) -> Iterator[str | Refusal]:
     folder = os.path.dirname(path)
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+        with open(path, encoding=encoding, errors="surrogateescape", newline="") as lines:
             for entry in _entries(lines, path.casefold()):
                 yield os.path.join(folder, entry)
-    except (OSError, csv.Error) as error:
+    except (OSError, csv.Error, UnicodeError) as error:
         yield Refusal(path, f"{shown(path)} {unreadable(path, error)}", named=True)
 
 
 def _entries(lines: Iterable[str], name: str) -> Iterator[str]:
     if not name.endswith((".csv", ".tsv")):
-        for line in filter(str.strip, lines):
-            words = line.strip().rsplit(None, 1)
-            has_suffix = [os.path.splitext(word)[1].casefold() in SUFFIXES for word in words]
-            yield words[0] if has_suffix == [True, False] else line.strip()
+        for line in filter(None, map(str.strip, lines)):
+            found = _NAME_AND_MORE.fullmatch(line)
+            yield found[1] if found else line
         return
     column = None
     for row in filter(None, csv.reader(lines, delimiter="\t" if name.endswith(".tsv") else ",")):
