@@ -115,6 +115,18 @@ def test_a_closed_folder_is_refused_and_the_rest_goes_on() -> None:
     assert "Permission denied" in closed.error
 
 
+def test_a_closed_folder_is_refused_by_a_pattern_too() -> None:
+    touched("place/a/x.png", "place/b/y.png")
+    Path("place/a").chmod(0)
+    with ordinary_rights():
+        closed, open_one = found_files("place/**/*.png") or ()
+    Path("place/a").chmod(0o700)
+    assert open_one == "place/b/y.png"
+    assert isinstance(closed, Refusal)
+    assert (closed.source, closed.named) == ("place/a", False)
+    assert "Permission denied" in closed.error
+
+
 def test_many_files_are_found_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder is listed when its turn comes, so the first image is answered before the last is known."""
     touched(*(f"place/{folder}/{number}.png" for folder in "abc" for number in range(3)))

@@ -9,7 +9,6 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -225,12 +224,13 @@ def _below(top: str) -> Iterator[str | Refusal]:
 
 
 def _matches(pattern: str) -> Iterator[str | Refusal]:
-    for path in sorted(set(_globbed(pattern))):
-        if not os.path.isdir(path):
-            yield path
+    found = {each if isinstance(each, str) else each.source: each for each in _globbed(pattern)}
+    for path, each in sorted(found.items()):
+        if isinstance(each, Refusal) or not os.path.isdir(path):
+            yield each
 
 
-def _globbed(pattern: str) -> Iterator[str]:
+def _globbed(pattern: str) -> Iterator[str | Refusal]:
     """Yields what matches; ** follows no link to a folder, since links in a circle would multiply files."""
     found = re.fullmatch(r"((?:.*?/)?)\*\*(?:/+(.*))?", pattern, re.DOTALL)
     if found is None:
@@ -239,19 +239,27 @@ def _globbed(pattern: str) -> Iterator[str]:
     before, below = found.groups()
     for top in glob.iglob(before) if glob.has_magic(before) else [before]:
         for folder in _folders(top):
-            yield from _globbed(os.path.join(glob.escape(folder), below or "*"))
+            if isinstance(folder, Refusal):
+                yield folder
+            else:
+                yield from _globbed(os.path.join(glob.escape(folder), below or "*"))
 
 
-def _folders(top: str) -> Iterator[str]:
-    """Yields a folder and those below it, without hidden ones, links and those that cannot be read."""
+def _folders(top: str) -> Iterator[str | Refusal]:
+    """Yields a folder and those below it, without hidden ones and links; of a closed one, that it is."""
     yield top
     inside: list[str] = []
-    with suppress(OSError), os.scandir(top or ".") as entries:
-        inside += [
-            os.path.join(top, entry.name)
-            for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-        ]
+    try:
+        with os.scandir(top or ".") as entries:
+            inside += [
+                os.path.join(top, entry.name)
+                for entry in entries
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
+    except PermissionError as error:
+        yield Refusal(top, f"{shown(top)} {unreadable(top, error)}", named=False)
+    except OSError:  # a pattern matches nothing where nothing is
+        return
     for folder in inside:
         yield from _folders(folder)
 
