@@ -20,10 +20,9 @@ from pictorch.kernels import measurements
 from pictorch.kernels.building import (
     Compiler,
     Unavailable,
-    built_path,
     find_compiler,
-    is_built,
     packaged_path,
+    present_paths,
     times_folder,
 )
 from pictorch.places import cache_folder, data_folders
@@ -144,8 +143,7 @@ def _built_kernels() -> Facts:
 def _kernels() -> Facts:
     """Returns what is known of the kernels; their instruction set only torch's self-test can tell."""
     compiler = find_compiler()
-    places = [packaged_path(), *([built_path(compiler)] if isinstance(compiler, Compiler) else [])]
-    built = [path for path in places if is_built(path)]
+    built = present_paths()
     if not built:
         problem = compiler.reason if isinstance(compiler, Unavailable) else None
         return _facts_of_kernels(compiler, None, None, problem)

@@ -6,11 +6,12 @@ import stat
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pictorch.kernels import building
+from pictorch.kernels import building, library
 from pictorch.kernels.building import (
     SOURCES,
     Compiler,
@@ -21,6 +22,7 @@ from pictorch.kernels.building import (
     find_compiler,
     is_built,
     packaged_path,
+    present_paths,
     times_folder,
 )
 from pictorch.kernels.library import Kernels, load, open_kernels
@@ -74,12 +76,23 @@ def test_a_named_compiler_that_does_not_answer(
 def test_no_compiler_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert open_kernels(may_build=True) == Unavailable("no C++ compiler (c++, g++, clang++)")
 
 
 def test_the_first_error_of_the_compiler_is_the_reason(tmp_path: Path) -> None:
     path = written_compiler(tmp_path, "echo 'a note' >&2; echo 'x.cpp:3: error: no such thing' >&2; exit 1")
     assert build(Compiler(str(path), "1")) == Unavailable(f"{path} failed: x.cpp:3: error: no such thing")
+
+
+def test_a_compiler_that_speaks_another_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written_compiler(
+        tmp_path, "printf 'version \\351\\n'; printf 'x: error: \\351\\n' >&2; [ $1 = --version ]"
+    )
+    monkeypatch.setenv("CXX", str(path))
+    compiler = find_compiler()
+    assert compiler == Compiler(str(path), "version \N{REPLACEMENT CHARACTER}")
+    assert build(compiler) == Unavailable(f"{path} failed: x: error: \N{REPLACEMENT CHARACTER}")
 
 
 def test_a_compiler_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +113,17 @@ def test_a_library_that_was_damaged_is_built_again(place: Path, monkeypatch: pyt
         assert not is_built(path)
         assert build(compiler) == path
     assert path.read_bytes() == b"a library\n"
+
+
+def test_of_processes_that_want_it_at_once_one_builds(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads here, which lock a folder each for itself too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    script = f"{_LAST}; echo $last >> {place}/made; sleep 0.2; echo a library > $last"
+    compiler = Compiler(str(written_compiler(place, script)), "1")
+    with ThreadPoolExecutor(3) as threads:
+        paths = set(threads.map(lambda _: build(compiler), range(3)))
+    assert paths == {built_path(compiler)}
+    assert (place / "made").read_text().split().count("winograd.so") == 1
 
 
 def test_without_a_temporary_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +195,27 @@ def test_it_is_built_once_and_then_found(place: Path, monkeypatch: pytest.Monkey
     assert names == ["winograd.sha256", "winograd.so"]
 
 
+@pytest.mark.slow
+def test_a_library_stays_when_its_compiler_goes(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or is replaced: the bits that a run began with are those of the library, which is still there."""
+    monkeypatch.setenv("CXX", "nothing-there")
+    assert opened().path == kernels.path
+    monkeypatch.setattr(library, "find_compiler", lambda: Compiler("c++", "a newer one"))
+    monkeypatch.setattr(library, "build", lambda compiler: pytest.fail("it was to be had without"))
+    found = open_kernels(may_build=True, wanted=kernels.build)
+    assert isinstance(found, Kernels)
+    assert (found.path, found.build) == (kernels.path, kernels.build)
+
+
+def test_a_library_of_other_sources_is_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    compiler = Compiler("c++", "1")
+    write_library(built_path(compiler), b"a library")
+    assert present_paths() == [built_path(compiler)]
+    monkeypatch.setattr("platform.machine", lambda: "vax")
+    assert present_paths() == []
+
+
 # --- what a wheel brings along --------------------------------------------------------------------
 
 
@@ -228,6 +273,7 @@ def test_where_the_wheels_library_fails_there_is_the_caches(kernels: Kernels, wh
 def test_all_that_failed_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "PACKAGED", place)
     monkeypatch.setenv("CXX", "nothing-there")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
     write_library(packaged_path(), b"no library")
     refused = open_kernels(may_build=True)
     assert isinstance(refused, Unavailable)

@@ -241,6 +241,15 @@ def test_kernels_that_compute_wrongly_are_refused(kernels: Kernels, monkeypatch:
     )
 
 
+def test_another_default_type_and_device_change_nothing(kernels: Kernels) -> None:
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            assert isinstance(load(kernels.path), Kernels)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_a_form_that_is_not_there(kernels: Kernels) -> None:
     assert load(kernels.path, "mmx") == Unavailable("this processor cannot run the mmx kernels")
 

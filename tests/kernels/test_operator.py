@@ -130,6 +130,8 @@ def test_what_does_not_fit_is_refused_in_torchs_words(own: Kernels, operator: Op
         operator(x[:, :1], weight, bias)
     with pytest.raises(RuntimeError, match="bias"):
         operator(x, weight, torch.ones(1))
+    with pytest.raises(RuntimeError):  # one image without a batch, whose height is as many as the channels
+        operator(x[0].transpose(0, 1)[:3], weight, bias)
 
 
 @pytest.mark.slow

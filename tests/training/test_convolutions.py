@@ -173,8 +173,9 @@ def test_a_resume_asks_for_the_build_that_the_run_began_with(measured: dict[str,
     assert operator.in_use().build == "4567cdef"
 
 
-def test_without_a_compiler_it_is_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_it_is_the_library(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "nothing-there")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
     lines: list[str] = []
     choice = resolved(given(), lines).choices["train.kernels"]
     assert (choice.value, choice.reason) == (
@@ -203,7 +204,7 @@ def test_an_older_run_has_the_library(measured: dict[str, Any]) -> None:
 
 @pytest.fixture
 def real(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """The kernels of this machine; skips without a compiler. What is returned takes the compiler away."""
+    """The kernels of this machine; skips without a compiler. What is returned makes it one without."""
     if isinstance(found := find_compiler(), Unavailable):
         pytest.skip(f"no kernels: {found.reason}")
     assert isinstance(open_kernels(may_build=True), Kernels)
@@ -211,6 +212,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def take_away() -> None:
         operator.use(None)
         monkeypatch.setenv("CXX", "nothing-there")
+        monkeypatch.setenv("XDG_CACHE_HOME", "another")
 
     return take_away
 
@@ -243,7 +245,11 @@ def test_stopped_and_resumed_with_own_kernels(
 
 @pytest.mark.slow
 def test_a_resume_without_the_kernels_says_so(
-    real: Callable[[], None], busy_recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    real: Callable[[], None],
+    busy_recipe: dict[str, Any],
+    tmp_path: Path,
+    cache_home: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     busy_recipe["train"] |= {"epochs": 2, "kernels": "own", "precision": "float32"}
     run = stopped_copy(busy_recipe, tmp_path / "stopped", 13)
@@ -261,6 +267,7 @@ def test_a_resume_without_the_kernels_says_so(
     )
     with pytest.MonkeyPatch.context() as patch:  # back on the first machine, the checkpoint's word counts
         patch.delenv("CXX")
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
         train(resume=run)
     said = capsys.readouterr().err
     assert "bit-exact" not in said

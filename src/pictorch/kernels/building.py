@@ -1,5 +1,6 @@
 """Compiles the C++ of `winograd/` with the machine's compiler, once, into the user's cache or a wheel."""
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -7,6 +8,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +58,7 @@ def find_compiler() -> Compiler | Unavailable:
             continue
         command = [path, *arguments, "--version"]
         try:
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+            answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30)
         except (OSError, subprocess.SubprocessError):
             continue
         if answer.returncode == 0 and answer.stdout:
@@ -75,13 +78,22 @@ def _words(command: str) -> list[str]:
 
 def built_path(compiler: Compiler) -> Path:
     """Returns where the library of these sources, this compiler and this kind of processor belongs."""
-    arguments = [shlex.join(compiler.arguments)] if compiler.arguments else []
-    return cache_folder() / "kernels" / _key([compiler.version, *_origin(), *arguments]) / "winograd.so"
+    key = _key([compiler.version, shlex.join(compiler.arguments)])
+    return cache_folder() / "kernels" / f"{_key(_origin())}-{key}" / "winograd.so"
 
 
 def packaged_path() -> Path:
     """Returns where a wheel holds the library of these very sources, whichever compiler made it."""
     return PACKAGED / _key(_origin()) / "winograd.so"
+
+
+def present_paths() -> list[Path]:
+    """Returns the libraries of these very sources that are here, whole, the wheel's first.
+
+    In the cache those of other compilers count too: one may have been replaced since, or be gone.
+    """
+    in_cache = sorted((cache_folder() / "kernels").glob(f"{_key(_origin())}-*/winograd.so"))
+    return [path for path in (packaged_path(), *in_cache) if is_built(path)]
 
 
 def _origin() -> list[str]:
@@ -133,7 +145,8 @@ def build(compiler: Compiler, target: Path | None = None) -> Path | Unavailable:
     except UserError as error:
         return Unavailable(cache_problem(error))
     try:
-        return _compiled(compiler, forms, target)
+        with _in_turn(target.parent):
+            return target if is_built(target) else _compiled(compiler, forms, target)
     except (OSError, UserError) as error:
         return Unavailable(str(error))
 
@@ -149,6 +162,18 @@ def _try_writing(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+@contextmanager
+def _in_turn(folder: Path) -> Iterator[None]:
+    """Lets one process at a time work for a folder; the others find what it built."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks, where each builds for itself
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _compiled(compiler: Compiler, forms: dict[str, tuple[str, ...]], target: Path) -> Path | Unavailable:
@@ -177,7 +202,12 @@ def _run_all(commands: list[list[str]], folder: str) -> str | None:
         for words in commands:
             running.append(
                 subprocess.Popen(
-                    words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                    words,
+                    cwd=folder,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
                 )
             )
         for process in running:

@@ -18,6 +18,7 @@ from pictorch.kernels.building import (
     find_compiler,
     is_built,
     packaged_path,
+    present_paths,
 )
 
 # What a kernel may differ by from float64, as a share of the largest value: F(4x4, 3x3) in float32 has 1e-6.
@@ -160,15 +161,13 @@ def _libraries(
     may_build: bool, wanted: str | None, before_building: Callable[[], object]
 ) -> Iterator[Path | Unavailable]:
     """Yields the libraries to try, one after the other; what needs the compiler when its turn comes."""
-    packaged = packaged_path()
-    in_wheel = is_built(packaged)
-    if in_wheel and wanted in (None, build_of(packaged)):
-        yield packaged
-        in_wheel = False
+    present, wheels = present_paths(), packaged_path()
+    at_once = [one for one in present if (one == wheels if wanted is None else build_of(one) == wanted)]
+    yield from at_once
     compiled = _compiled(may_build, before_building)
-    if in_wheel and not (isinstance(compiled, Path) and build_of(compiled) == wanted):
-        yield packaged
-    yield compiled
+    is_wanted = wanted is None or (isinstance(compiled, Path) and build_of(compiled) == wanted)
+    rest = [compiled, *present] if is_wanted or wheels not in present else [wheels, compiled, *present]
+    yield from (one for one in dict.fromkeys(rest) if one not in at_once)
 
 
 def _compiled(may_build: bool, before_building: Callable[[], object]) -> Path | Unavailable:
@@ -231,9 +230,16 @@ def _differences(
     kernels: Kernels, images: int, height: int, width: int, inputs: int, outputs: int
 ) -> list[float]:
     """Returns how far each result is from torch's in float64 at most, as a share of the largest value."""
-    draw = torch.Generator().manual_seed(0)
-    x, gradient = (torch.randn(images, n, height, width, generator=draw) for n in (inputs, outputs))
-    weight, bias = torch.randn(outputs, inputs, 3, 3, generator=draw), torch.randn(outputs, generator=draw)
+    draw = torch.Generator("cpu").manual_seed(0)
+    sizes = [
+        (images, inputs, height, width),
+        (images, outputs, height, width),
+        (outputs, inputs, 3, 3),
+        (outputs,),
+    ]
+    # Said, since a program may have chosen another default type and device.
+    given = (torch.randn(size, generator=draw, dtype=torch.float32, device="cpu") for size in sizes)
+    x, gradient, weight, bias = given
     mine = [kernels.forward(x, weight, bias), kernels.input_gradient(gradient, weight)]
     mine += kernels.weight_gradient(x, gradient, weight)
     exact = [one.double().requires_grad_() for one in (x, weight, bias)]
@@ -257,7 +263,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 def _empty_map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
     shape = (like.shape[0], channels, height, width)
-    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _sizes(x: Tensor, outputs: int, which: Tensor | None) -> Any:

@@ -76,8 +76,9 @@ def pooled(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tens
     if _in_use is not None and _fits(x, weight, bias) and min(x.shape[2:]) > 1:
         return _in_use.forward_pool2(x, weight, bias)
     y, place = F.max_pool2d(F.conv2d(x, weight, bias, padding=1), 2, return_indices=True)
+    y = _channels_last(y)  # which says so where x is no batch
     which = place // x.shape[3] % 2 * 2 + place % x.shape[3] % 2
-    return _channels_last(y), _channels_last(which.to(torch.uint8))
+    return y, _channels_last(which.to(torch.uint8))
 
 
 @torch.library.custom_op("pictorch::conv3x3_pool2_input_gradient", mutates_args=())
@@ -124,7 +125,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Returns whether the kernels can take them; what fits nobody is left to torch, which says so."""
     given = (x, weight) if bias is None else (x, weight, bias)
     has_size = bias is None or bias.shape == weight.shape[:1]
-    return has_size and weight.shape[1:] == (x.shape[1], 3, 3) and _is_for_kernels(*given)
+    return x.ndim == 4 and has_size and weight.shape[1:] == (x.shape[1], 3, 3) and _is_for_kernels(*given)
 
 
 def _is_for_kernels(*tensors: Tensor) -> bool:
