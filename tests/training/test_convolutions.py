@@ -11,7 +11,7 @@ import torch
 from pictorch.benchmarking.profiling import profile
 from pictorch.datasets.splits import ImageSet
 from pictorch.durable import file_sha256
-from pictorch.errors import RecipeError
+from pictorch.errors import RecipeError, ResourceError
 from pictorch.images import InputSpec
 from pictorch.kernels import building, operator
 from pictorch.kernels.building import Unavailable, find_compiler
@@ -21,7 +21,7 @@ from pictorch.networks import build_network
 from pictorch.recipe import Recipe
 from pictorch.recipe.files import load_recipe
 from pictorch.run_folder import RunFolder
-from pictorch.training import convolutions, start
+from pictorch.training import convolution_times, convolutions, start
 from pictorch.training.convolutions import recorded_convolutions, resolve_convolutions
 from pictorch.training.runtime import Runtime, resolve_runtime
 from pictorch.training.start import train
@@ -46,11 +46,12 @@ def no_kernels_in_use() -> Iterator[None]:
 
 @pytest.fixture
 def measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Kernels that are there, and what their measurements will say; `asked` lists what was measured.
+    """Kernels that can be had, and what their measurements will say; `asked` lists what was measured.
 
-    `others` is how many CPUs other programs take.
+    `others` is how many CPUs other programs take, `built` whether the kernels are there already.
     """
     found: dict[str, Any] = {"layers": lambda shape: (1.0, 2.0), "steps": {}, "asked": [], "others": 0.0}
+    found["built"] = False
 
     def time_layer(shape: Shape, dtype: torch.dtype | None) -> dict[str, float]:
         found["asked"].append(shape)
@@ -60,11 +61,16 @@ def measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found["asked"].append({form: list(names) for form, names in forms.items()})
         return {form: found["steps"].get(form, 1.0) for form in forms}
 
-    monkeypatch.setattr(convolutions, "time_layer", time_layer)
-    monkeypatch.setattr(convolutions, "time_steps", time_steps)
+    monkeypatch.setattr(convolution_times, "time_layer", time_layer)
+    monkeypatch.setattr(convolution_times, "time_steps", time_steps)
 
-    def open_kernels(*, wanted: str | None, before_building: Callable[[], None], **options: bool) -> Kernels:
-        before_building()
+    def open_kernels(
+        *, may_build: bool, wanted: str | None, before_building: Callable[[], None]
+    ) -> Kernels | Unavailable:
+        if not found["built"]:
+            if not may_build:
+                return Unavailable("they are not built yet")
+            before_building()
         return Kernels(place / "abc" / "winograd.so", "avx2", 0, None, wanted or "0123abcd")
 
     class Crowd:
@@ -74,13 +80,15 @@ def measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         def taken_cpus(self) -> float:
             return float(found["others"])
 
-    monkeypatch.setattr(convolutions, "Crowd", Crowd)
+    monkeypatch.setattr(convolution_times, "Crowd", Crowd)
     monkeypatch.setattr(convolutions, "open_kernels", open_kernels)
     return found
 
 
-def resolved(recipe: Recipe, lines: list[str] | None = None, multiply_adds: int = LONG) -> Runtime:
-    network = build_network(recipe.model, 10, InputSpec(8, 8))
+def resolved(
+    recipe: Recipe, lines: list[str] | None = None, multiply_adds: int = LONG, side: int = 8
+) -> Runtime:
+    network = build_network(recipe.model, 10, InputSpec(side, side))
     images = ImageSet(np.zeros((2000, 8, 8, 3), np.uint8), np.zeros(2000, np.int64), np.arange(2000))
     say = [].append if lines is None else lines.append
     runtime = resolve_runtime(recipe.train)
@@ -98,6 +106,69 @@ def test_a_short_training_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         runtime = resolved(recipe, multiply_adds=multiply_adds)
         assert runtime.choices["train.kernels"].value == "library"
         assert runtime.convolutions.layers == ()
+
+
+def test_only_what_is_still_to_be_done_has_to_be_earned_back(measured: dict[str, Any]) -> None:
+    """Building counts 12 seconds, measuring 13, looking 1; each training saves a little more or less."""
+    measured["steps"] = {"own": 0.5}
+    too_short = "auto: the training is too short to earn back "
+    for saved, built, expected in (
+        (24.9, False, "building and measuring own kernels"),
+        (12.9, True, "measuring own kernels"),
+        (13.1, True, None),  # and now it is measured, for another number of threads too
+        (1.1, True, None),
+        (0.9, True, "looking for own kernels"),
+        (24.9, False, "building and measuring own kernels"),
+        (25.1, False, None),
+    ):
+        measured["built"], lines = built, list[str]()
+        operator.use(None)
+        runtime = resolved(given(), lines, multiply_adds=int(saved * 2.5e6))
+        choice = runtime.choices["train.kernels"]
+        if expected is None:
+            assert (choice.value, len(runtime.convolutions.layers)) == ("own", 4), saved
+        else:
+            assert (choice.value, choice.reason, lines) == ("library", too_short + expected, []), saved
+    bf16 = given(precision="bf16")
+    assert resolved(bf16, multiply_adds=int(13.1 * 2.5e6)).choices["train.kernels"].value == "library"
+
+
+def test_a_short_training_measures_nothing_again(measured: dict[str, Any]) -> None:
+    measured["steps"], measured["others"] = {"own": 0.5}, 1.5
+    resolved(given(), multiply_adds=10**8)
+    measured["others"], measured["built"], measured["asked"][:] = 0.0, True, []
+    assert resolved(given(), multiply_adds=10**7).choices["train.kernels"].value == "own"
+    assert measured["asked"] == []
+    resolved(given(), multiply_adds=10**8)
+    assert measured["asked"] != []
+
+
+def test_memory_that_runs_out_while_it_is_measured_is_told(
+    measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_layer(shape: Shape, dtype: torch.dtype | None) -> dict[str, float]:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    monkeypatch.setattr(convolution_times, "time_layer", time_layer)
+    with pytest.raises(ResourceError, match=r"out of memory on cpu with train\.batch_size 128 in 1 part .*"):
+        resolved(given())
+
+
+def test_own_kernels_for_a_network_without_such_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is built for nothing, and it is said."""
+    monkeypatch.setattr(convolutions, "open_kernels", None)
+    lines: list[str] = []
+    recipe = load_recipe(
+        {
+            "data": {"source": "digits"},
+            "model": {"name": "lenet"},
+            "optimizer": {"lr": 0.1},
+            "train": {"epochs": 1, "kernels": "own", "precision": "float32", "device": "cpu"},
+        }
+    )
+    runtime = resolved(recipe, lines, side=32)
+    assert runtime.convolutions.layers == ()
+    assert lines == ["kernels torch's own, since the network has no 3x3 convolution that own kernels compute"]
 
 
 def test_the_faster_form_of_each_layer_then_of_the_whole(measured: dict[str, Any], place: Path) -> None:

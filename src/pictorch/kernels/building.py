@@ -28,6 +28,7 @@ _FORMS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 _FORMS["AMD64"], _FORMS["arm64"] = _FORMS["x86_64"], _FORMS["aarch64"]
 _TIME_LIMIT_SECONDS = 300
+BUILDING_SECONDS = 12.0  # on two cores (docs/kernels.md)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from pictorch.kernels.operator import conv3x3
 # The first turn gives everything its place in memory and does not count.
 _LEAST_TURNS, _MOST_TURNS = 3, 6
 _LAYER_SECONDS, _STEP_SECONDS = 0.5, 6.0
+MEASURING_SECONDS = (
+    13.0  # of all convolutions and steps of a usual network; 2 to 20 were seen (docs/kernels.md)
+)
 
 Seconds = dict[str, float]
 

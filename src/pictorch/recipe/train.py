@@ -60,7 +60,7 @@ class TrainSection(Section):
         "auto",
         description="who computes 3x3 convolutions on a CPU, torch's library or pictorch's own kernels; "
         "auto: own for each layer where they are faster here, if the training is long enough to earn back "
-        "building and measuring",
+        "what is still to be built and measured",
     )
     threads: Auto | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",

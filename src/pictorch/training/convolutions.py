@@ -1,8 +1,5 @@
 """Which 3x3 convolutions of a training are computed by kernels of our own: decided once, then kept."""
 
-import hashlib
-import json
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,33 +8,29 @@ import torch
 
 from pictorch.datasets.splits import ImageSet
 from pictorch.errors import RecipeError
-from pictorch.host import cpu_name
-from pictorch.kernels import measurements, operator
-from pictorch.kernels.building import Unavailable, times_folder
-from pictorch.kernels.layers import TORCHS, OwnConvolutions, shapes_of, suitable_layers
+from pictorch.kernels import operator
+from pictorch.kernels.building import BUILDING_SECONDS, Unavailable
+from pictorch.kernels.layers import TORCHS, OwnConvolutions, suitable_layers
 from pictorch.kernels.library import Kernels, open_kernels
-from pictorch.kernels.measurements import LAYERS, LIBRARY, NETWORKS, OWN
-from pictorch.kernels.timing import Crowd, Seconds, time_layer, time_steps
+from pictorch.kernels.measurements import LIBRARY, OWN
+from pictorch.kernels.timing import MEASURING_SECONDS
 from pictorch.networks import Classifier
 from pictorch.recipe import Recipe
-from pictorch.training.runtime import Choice, Runtime
+from pictorch.training.convolution_times import FASTER, StepTimes, times_of_steps
+from pictorch.training.runtime import Choice, Runtime, training_memory_explained
 
 # Multiply-adds a second and thread that torch's float32 convolutions make (resnet18: 65e9, the smaller
 # cifar10_cnn less; docs/kernels.md), and how much faster it is where the CPU multiplies bf16.
 _LIBRARY_RATE = {"float32": 5e10, "bf16": 5e10 * 1.75}
-# The share of a training's time that own kernels are expected to save, and the seconds that building and
-# measuring take at most: a training for which they do not come back has torch's convolutions.
+# The share of a training's time that own kernels are expected to save: at least what is still to be done
+# first, building, measuring, or only looking. That loads the library, tests it and finds what was measured,
+# in a tenth of a second.
 _EXPECTED_GAIN = {"float32": 1 / 3, "bf16": 1 / 10}
-_COST_SECONDS = 25.0
+_LOOKING_SECONDS = 1.0
+_TOO_SHORT = "the training is too short to earn back "
 # A form must win by this much over torch's own in whole steps, since times scatter by a percent or two.
 _LEAST_GAIN = 0.03
-# Images of the measured steps: a real batch where it takes about a second (small maps are slower by own
-# kernels in small batches, since transforming the filters takes its share), never less than the first figure.
-_LEAST_IMAGES, _STEP_SECONDS = 32, 1.2
-_FASTER = "own where faster"
-# How long other programs are watched before times that were taken beside some are measured again, and how
-# many CPUs they may take of those that the training is to use.
-_WATCHED_SECONDS, _MOST_OTHERS = 0.2, 0.1
+_NONE_SUITS = "the network has no 3x3 convolution that own kernels compute"
 
 Say = Callable[[str], None]
 
@@ -52,33 +45,56 @@ def resolve_convolutions(
     """
     asked, precision = recipe.train.kernels, runtime.choices["train.precision"].value
     if asked == "own":
-        if runtime.device.type != "cpu":
-            raise RecipeError(
-                f"train.kernels: own is for the CPU, and the training is on {runtime.device.type}; "
-                "give `--set train.kernels=auto`, or `--device cpu`"
-            )
-        kernels = _opened(say)
-        if isinstance(kernels, Unavailable):
-            raise RecipeError(
-                f"train.kernels: own is not available here, {kernels.reason}; "
-                "give `--set train.kernels=library`"
-            )
-        return _with(runtime, runtime.choices["train.kernels"], kernels, suitable_layers(network))
+        return _asked_for(runtime, network, say)
     if asked == "library":
         return runtime
     if runtime.device.type != "cpu" or precision not in _LIBRARY_RATE:
-        return _library(runtime, "own kernels are for the CPU in float32 or bf16")
-    images = recipe.train.epochs * len(train)
-    seconds = 3 * multiply_adds * images / (_LIBRARY_RATE[precision] * runtime.threads)
-    if seconds * _EXPECTED_GAIN[precision] < _COST_SECONDS:
-        return _library(runtime, "the training is too short to earn back building and measuring own kernels")
+        return library_convolutions(runtime, "own kernels are for the CPU in float32 or bf16")
+    image_seconds = 3 * multiply_adds / (_LIBRARY_RATE[precision] * runtime.threads)
+    saved = image_seconds * recipe.train.epochs * len(train) * _EXPECTED_GAIN[precision]
+    if saved < _LOOKING_SECONDS:
+        return library_convolutions(runtime, f"{_TOO_SHORT}looking for own kernels")
     if not suitable_layers(network):
-        return _library(runtime, "the network has no 3x3 convolution that own kernels compute")
+        return library_convolutions(runtime, _NONE_SUITS)
+    may_build = saved >= BUILDING_SECONDS + MEASURING_SECONDS
+    kernels = _opened(say, may_build=may_build)
+    if isinstance(kernels, Unavailable):
+        if not may_build:
+            return library_convolutions(runtime, f"{_TOO_SHORT}building and measuring own kernels")
+        say(f"kernels torch's own, since pictorch's cannot be had: {kernels.reason}")
+        return library_convolutions(runtime, f"own kernels cannot be had, {kernels.reason}")
+    with training_memory_explained(recipe.train, runtime.device, network.input_spec.image_size):
+        times = times_of_steps(
+            runtime,
+            recipe,
+            kernels,
+            network,
+            len(train),
+            image_seconds,
+            say,
+            may_measure=saved >= MEASURING_SECONDS,
+        )
+    if times is None:
+        return library_convolutions(runtime, f"{_TOO_SHORT}measuring own kernels")
+    return _fastest(runtime, kernels, times)
+
+
+def _asked_for(runtime: Runtime, network: Classifier, say: Say) -> Runtime:
+    if runtime.device.type != "cpu":
+        raise RecipeError(
+            f"train.kernels: own is for the CPU, and the training is on {runtime.device.type}; "
+            "give `--set train.kernels=auto`, or `--device cpu`"
+        )
+    layers = suitable_layers(network)
+    if not layers:
+        say(f"kernels torch's own, since {_NONE_SUITS}")
+        return _with(runtime, runtime.choices["train.kernels"], None, ())
     kernels = _opened(say)
     if isinstance(kernels, Unavailable):
-        say(f"kernels torch's own, since pictorch's cannot be had: {kernels.reason}")
-        return _library(runtime, f"own kernels cannot be had, {kernels.reason}")
-    return _measured(runtime, kernels, recipe, len(train), network, multiply_adds, say)
+        raise RecipeError(
+            f"train.kernels: own is not available here, {kernels.reason}; give `--set train.kernels=library`"
+        )
+    return _with(runtime, runtime.choices["train.kernels"], kernels, layers)
 
 
 def recorded_convolutions(runtime: Runtime, environment: Mapping[str, Any], say: Say) -> Runtime:
@@ -90,14 +106,16 @@ def recorded_convolutions(runtime: Runtime, environment: Mapping[str, Any], say:
     record = environment.get("auto", {}).get("train.kernels")
     choice = Choice(**record) if record else Choice(LIBRARY, "the only one when the run began", "")
     if not began_with.layers:
-        if choice.value == _FASTER:  # what a conversion recorded, which measured nothing
+        if choice.value == FASTER:  # what a conversion recorded, which measured nothing
             choice = Choice(LIBRARY, "as the run began", "")
         return _with(runtime, choice, None, ())
     if runtime.device.type != "cpu" or runtime.dtype != torch.float32:
-        return _library(runtime, "the run's own kernels are for the CPU", rule="")
+        return library_convolutions(runtime, "the run's own kernels are for the CPU", rule="")
     kernels = _opened(say, began_with.build)
     if isinstance(kernels, Unavailable):
-        return _library(runtime, f"the run's own kernels cannot be had, {kernels.reason}", rule="")
+        return library_convolutions(
+            runtime, f"the run's own kernels cannot be had, {kernels.reason}", rule=""
+        )
     if choice.value != OWN:
         choice = Choice(OWN, "as the newest checkpoint was trained", "")
     return _with(runtime, choice, kernels, began_with.layers)
@@ -105,7 +123,7 @@ def recorded_convolutions(runtime: Runtime, environment: Mapping[str, Any], say:
 
 def untrained_convolutions(runtime: Runtime) -> Runtime:
     """Returns the settings of a run of weights from elsewhere, which computes with torch's convolutions."""
-    return _library(runtime, "the run was made of weights from elsewhere", rule="")
+    return library_convolutions(runtime, "the run was made of weights from elsewhere", rule="")
 
 
 def told_convolutions(runtime: Runtime) -> str | None:
@@ -116,74 +134,19 @@ def told_convolutions(runtime: Runtime) -> str | None:
     return f"kernels {runtime.convolutions.told()}, {choice.reason}"
 
 
-def _measured(
-    runtime: Runtime,
-    kernels: Kernels,
-    recipe: Recipe,
-    training_images: int,
-    network: Classifier,
-    multiply_adds: int,
-    say: Say,
-) -> Runtime:
-    """Chooses for each layer by its time, then between that, all and none of them by whole steps."""
-    precision = runtime.choices["train.precision"].value
-    image_seconds = 3 * multiply_adds / (_LIBRARY_RATE[precision] * runtime.threads)
-    count = max(_LEAST_IMAGES, int(_STEP_SECONDS / image_seconds))
-    count = min(count, training_images, recipe.train.batch_size // recipe.train.accumulate)
-    with runtime.applied(), torch.random.fork_rng(devices=[]):
-        kept = _kept(runtime, kernels, precision, say)
-        crowd = Crowd(runtime.threads)
-        runtime.place(network)
-        side = network.input_spec.stored_size
-        images = torch.randint(0, 256, (max(2, count), side, side, 3), dtype=torch.uint8)
-        shapes = shapes_of(network, images[:2], count)
-        kinds = {shape for one in shapes.values() for shape in one}
-        unknown = sorted(shape for shape in kinds if kept.get(LAYERS, shape.text()) is None)
-        if unknown:
-            say(f"measuring {len(unknown)} kinds of convolution, once on this machine ...")
-        for shape in unknown:
-            kept.put(LAYERS, shape.text(), time_layer(shape, runtime.autocast_dtype))
-        faster = [
-            name
-            for name, one in shapes.items()
-            if sum(_saved(kept.get(LAYERS, shape.text())) for shape in one) > 0
-        ]
-        forms = {LIBRARY: [], _FASTER: faster, OWN: list(shapes)}
-        if not faster or len(faster) == len(shapes):
-            del forms[_FASTER]
-        key = _key(recipe, shapes, forms, count)
-        seconds = kept.get(NETWORKS, key)
-        if seconds is None:
-            seconds = time_steps(network, images, forms, runtime.autocast_dtype)
-            kept.put(NETWORKS, key, seconds)
-        problem = kept.save(crowd.taken_cpus())
-    if problem is not None:
-        say(f"every long training will measure the convolutions again, since {problem}")
+def _fastest(runtime: Runtime, kernels: Kernels, times: StepTimes) -> Runtime:
+    """Returns the settings with the form whose whole steps are the fastest."""
+    seconds, forms = times.seconds, times.forms
     best = min(seconds, key=lambda form: seconds[form])
-    times = f"{seconds[LIBRARY] / seconds[best]:.2f} times the speed of torch's convolutions"
-    what = f"forward and backward of {count} images here, {_milliseconds(seconds)}"
-    if seconds[best] > (1 - _LEAST_GAIN) * seconds[LIBRARY]:
-        return _library(runtime, "own kernels are no faster for this network here", what)
-    reason = f"{len(forms[best])} of {len(shapes)} 3x3 convolutions, {times}"
-    return _with(runtime, Choice(OWN, f"auto: {reason}", what), kernels, forms[best])
+    if not forms[best] or seconds[best] > (1 - _LEAST_GAIN) * seconds[LIBRARY]:
+        return library_convolutions(runtime, "own kernels are no faster for this network here", times.told())
+    gain = f"{seconds[LIBRARY] / seconds[best]:.2f} times the speed of torch's convolutions"
+    reason = f"{len(forms[best])} of {len(forms[OWN])} 3x3 convolutions, {gain}"
+    return _with(runtime, Choice(OWN, f"auto: {reason}", times.told()), kernels, forms[best])
 
 
-def _kept(runtime: Runtime, kernels: Kernels, precision: str, say: Say) -> measurements.Kept:
-    """Returns what was measured here; times taken on a busy machine are left out where it is idle now."""
-    settings = [cpu_name(), f"{runtime.threads} threads", f"torch {torch.__version__}"]
-    text = ", ".join([*settings, kernels.instruction_set, precision])
-    kept = measurements.Kept(times_folder(kernels.path), text)
-    if kept.has_crowded:
-        crowd = Crowd(runtime.threads)
-        time.sleep(_WATCHED_SECONDS)
-        if crowd.taken_cpus() <= _MOST_OTHERS:
-            say("what was measured of convolutions while other programs were busy is measured again")
-            kept.forget_crowded()
-    return kept
-
-
-def _opened(say: Say, wanted: str | None = None) -> Kernels | Unavailable:
-    """Returns the kernels, those that this process has already where it has some; builds them at need.
+def _opened(say: Say, wanted: str | None = None, *, may_build: bool = True) -> Kernels | Unavailable:
+    """Returns the kernels, those that this process has already where it has some; builds them if it may.
 
     `wanted` is the build that is taken where it can be had.
     """
@@ -191,7 +154,7 @@ def _opened(say: Say, wanted: str | None = None) -> Kernels | Unavailable:
     if in_use is not None and wanted in (None, in_use.build):
         return in_use
     found = open_kernels(
-        may_build=True,
+        may_build=may_build,
         wanted=wanted,
         before_building=lambda: say(
             "building the convolution kernels, once on this machine (less than a minute) ..."
@@ -210,20 +173,8 @@ def _with(runtime: Runtime, choice: Choice, kernels: Kernels | None, layers: Col
     return replace(runtime, choices=choices, convolutions=convolutions)
 
 
-def _library(runtime: Runtime, reason: str, measured: str = "not measured", rule: str = "auto: ") -> Runtime:
+def library_convolutions(
+    runtime: Runtime, reason: str, measured: str = "not measured", rule: str = "auto: "
+) -> Runtime:
+    """Returns the settings with torch's convolutions, and why that is so."""
     return _with(runtime, Choice(LIBRARY, f"{rule}{reason}", measured), None, ())
-
-
-def _saved(seconds: Mapping[str, float] | None) -> float:
-    assert seconds is not None
-    return seconds[LIBRARY] - seconds[OWN]
-
-
-def _key(recipe: Recipe, shapes: Mapping[str, Any], forms: Mapping[str, Any], count: int) -> str:
-    facts = [shapes, forms, recipe.model.model_dump(mode="json"), recipe.train.channels_last]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    return f"{recipe.model.name}, {count} images, {digest}"
-
-
-def _milliseconds(seconds: Seconds) -> str:
-    return ", ".join(f"{form} {1000 * one:,.0f} ms" for form, one in seconds.items())

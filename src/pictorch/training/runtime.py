@@ -20,7 +20,9 @@ from pictorch.host import (
     peak_process_bytes,
     physical_cores,
 )
+from pictorch.kernels.building import BUILDING_SECONDS
 from pictorch.kernels.layers import TORCHS, OwnConvolutions, use_conv3x3
+from pictorch.kernels.timing import MEASURING_SECONDS
 from pictorch.networks import Classifier
 from pictorch.networks.zoo import is_own
 from pictorch.recipe import DataSection, Recipe, TrainSection, graph_obstacle
@@ -52,8 +54,9 @@ _KERNELS_MEASURED = (
     "times in bf16 (2 cores of an AMD EPYC, Zen 3 and Zen 4; docs/log.md)"
 )
 _KERNELS_RULE = (
-    "on a CPU in float32 or bf16, where the training is long enough to earn back building and measuring, for "
-    "each 3x3 convolution that is faster so on this machine (docs/kernels.md)"
+    "on a CPU in float32 or bf16, where the training is long enough to earn back what is still to be done "
+    f"here, building ({BUILDING_SECONDS:.0f} s) and measuring ({MEASURING_SECONDS:.0f} s), for each 3x3 "
+    "convolution that is faster so on this machine (docs/kernels.md)"
 )
 # Reckoned, not measured: at 1e14 operations a second, six for each multiply-add, the first is a training of
 # ten minutes, which may gain more than compiling takes; a step of the second is 12 ms, which Python's asking
