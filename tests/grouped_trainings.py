@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 # A job is {"recipe" or "resume", "out"}, and what one process, `rank`, does or has otherwise. What each has
-# `seen` is its own; the result is told by the first.
+# `seen` is its own; the result is told by the first. One that `seems_long` does so to train.kernels
+# auto, which measures that own kernels are faster.
 WORKER = """
 import hashlib, json, os, signal, sys
 from dataclasses import asdict
 from pathlib import Path
 import torch
 from pictorch.errors import DataError, UserError
-from pictorch.training import loop
+from pictorch.kernels import operator
+from pictorch.training import convolution_times, convolutions, loop
 from pictorch.training.console import Console
 from pictorch.training.session import Session
 from pictorch.training.start import train
@@ -52,23 +54,33 @@ def is_finished(session):
         weights=digest(session.network.parameters()), judged=digest(session.judged_network.parameters()),
         optimizer=digest(value for state in states for value in state.values() if value is not None),
         scale=session.scaler.get_scale(), step=session.step, position=asdict(session.position),
+        convolutions=session.runtime.convolutions.to_json(),
     )
     return real_finished(session)
 
 loop.train_step, loop.is_finished = train_step, is_finished
-answers = []
+environment, rates, answers = dict(os.environ), convolutions._LIBRARY_RATE, []
+convolution_times.time_layer = lambda shape, dtype: {"own": 1.0, "library": 2.0}
+convolution_times.time_steps = lambda network, images, forms, dtype: {
+    form: 1.0 if form == "own" else 2.0 for form in forms
+}
 for job in json.loads(Path(sys.argv[1]).read_text()):
     done, seen = 0, {}
     options = {key: job[key] for key in ("recipe", "out", "resume") if key in job}
     if rank == job.get("rank", 1):
         options |= {key: job[key] for key in ("set", "data", "epochs") if key in job}
         options = {key: value for key, value in options.items() if key not in job.get("lacks", ())}
+        os.environ.update(job.get("environment", {}))
+    convolutions._LIBRARY_RATE = dict.fromkeys(rates, 1.0) if "seems_long" in job else rates
+    operator.use(None)
     try:
         answer = {"result": train(**options, console=Console("quiet")).to_json()}
     except UserError as error:
         if "kill_at" in job:
             sys.exit(error.exit_code)  # so that torchrun starts it anew
         answer = {"error": type(error).__name__, "says": str(error), "exit_code": error.exit_code}
+    os.environ.clear()
+    os.environ.update(environment)
     answers.append(answer | {"seen": seen})
     Path(f"{sys.argv[1]}.{rank}").write_text(json.dumps(answers))
 """

@@ -70,6 +70,9 @@ EXCUSED = {
     '{brief(own.get(name))}, the first process has " f"{brief(first.get(name))}; start all with the same '
     'command, recipe, images and versions" )': "tests/training/test_distributed.py has two processes do it",
     "raise ending from error": "as above",
+    'raise RecipeError( f"train.kernels: own is not the same in process {group.rank} on '
+    '{socket.gethostname()}: {fault}; " "give `--set train.kernels=library`" )': "tests/training/"
+    "test_group_convolutions.py has two processes do it",
     """raise SaidElsewhereError("the host's first process says it", RecipeError.exit_code)""": "never shown",
     'raise DataError(f"{shown(path)} is no regular file; remove it or name the others")': "one of many "
     "images has no answer, in tests/predictor/test_image_inputs.py",

@@ -87,28 +87,28 @@ class Group:
         """Returns when all processes are here."""
         self.largest(0)
 
-    def told(self, make: Callable[[], bytes]) -> bytes:
-        """Returns what the first process makes, in all processes."""
+    def told(self, make: Callable[[], bytes], by: int = 0) -> bytes:
+        """Returns what the first process makes, or the one of rank `by`, in all processes."""
         if not self.is_joined:
             return make()
-        content = make() if self.is_first else b""
+        content = make() if self.rank == by else b""
         size = self.largest(len(content))[0]
         if size == 0:
             return b""
-        filled = bytearray(content) if self.is_first else bytearray(size)
+        filled = bytearray(content) if self.rank == by else bytearray(size)
         values = torch.frombuffer(filled, dtype=torch.uint8)
-        dist.broadcast(values, 0)
+        dist.broadcast(values, by)
         return values.numpy().tobytes()
 
-    def told_json(self, make: Callable[[], Any]) -> Any:
-        """Returns the value that the first process makes, in the others as JSON gives it back."""
+    def told_json(self, make: Callable[[], Any], by: int = 0) -> Any:
+        """Returns the value that the process of rank `by` makes, in the others as JSON gives it back."""
         made: list[Any] = []
 
         def encoded() -> bytes:
             made.append(make())
             return json.dumps(made[0]).encode() if self.is_joined else b""
 
-        content = self.told(encoded)
+        content = self.told(encoded, by)
         return made[0] if made else json.loads(content)
 
     def tell_tensors(self, tensors: Iterable[Tensor]) -> None:

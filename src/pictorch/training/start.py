@@ -25,12 +25,7 @@ from pictorch.recipe.files import Overrides, RecipeRef, load_recipe
 from pictorch.run_folder import RunFolder
 from pictorch.training.checkpoint import newest_convolutions
 from pictorch.training.console import Console, command_line
-from pictorch.training.convolutions import (
-    recorded_convolutions,
-    resolve_convolutions,
-    told_convolutions,
-    untrained_convolutions,
-)
+from pictorch.training.convolutions import told_convolutions, untrained_convolutions
 from pictorch.training.earlier_run import (
     PATHS,
     check_keeps_recipe,
@@ -43,6 +38,7 @@ from pictorch.training.environment import describe_environment, inexactness
 from pictorch.training.first_weights import try_weights
 from pictorch.training.followed_run import FollowedRun, shared_run
 from pictorch.training.group import ALONE, Group, check_divides, check_holds
+from pictorch.training.group_convolutions import chosen_convolutions, resumed_convolutions
 from pictorch.training.head import check_head
 from pictorch.training.joining import joined
 from pictorch.training.loop import fit
@@ -186,7 +182,10 @@ def begun_run(
     if converts:
         runtime = untrained_convolutions(runtime)
     else:
-        runtime = _with_convolutions(runtime, recipe, splits, network, summary, console, group)
+        multiply_adds = summary["multiply_adds"]
+        runtime = chosen_convolutions(
+            runtime, recipe, splits.train, network, multiply_adds, console.line, group
+        )
     path = group.told_json(lambda: str(RunFolder.create(out, recipe.name).path))
     run = RunFolder(Path(path)) if group.is_first else FollowedRun({"path": path})
     with run.lock():
@@ -209,23 +208,6 @@ def begun_run(
                 f"        {field} = {choice.value} ({choice.reason}; {choice.measured or 'no auto'})"
             )
         yield recipe, splits, run
-
-
-def _with_convolutions(
-    runtime: Runtime,
-    recipe: Recipe,
-    splits: Splits,
-    network: Classifier,
-    summary: Mapping[str, Any],
-    console: Console,
-    group: Group,
-) -> Runtime:
-    """Returns the settings with the convolutions that the first process chooses, by measuring, for all."""
-    if group.is_first:
-        multiply_adds = summary["multiply_adds"]
-        runtime = resolve_convolutions(runtime, recipe, splits.train, network, multiply_adds, console.line)
-    told = group.told_json(lambda: describe_environment(runtime))
-    return runtime if group.is_first else recorded_convolutions(runtime, told, console.line)
 
 
 def tried_parts(
@@ -294,7 +276,7 @@ def _resume(
         trained = before
         if run.checkpoints():  # their word counts: a resume elsewhere may have changed the record, saved none
             trained = {**before, "convolutions": group.told_json(lambda: newest_convolutions(run))}
-        runtime = recorded_convolutions(runtime, trained, console.line)
+        runtime = resumed_convolutions(runtime, trained, console.line, group)
         environment = describe_environment(runtime, group)
         differences = inexactness(trained, environment)
         if differences:
