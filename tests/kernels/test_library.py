@@ -241,6 +241,18 @@ def test_kernels_that_compute_wrongly_are_refused(kernels: Kernels, monkeypatch:
     )
 
 
+@pytest.mark.parametrize("instruction_set", ["avx512", "avx2", "generic"])
+def test_nothing_is_read_that_was_not_written(kernels: Kernels, instruction_set: str) -> None:
+    """Torch fills new memory with NaN where a program wants determinism."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        for shape in ((2, 8, 7, 4, 6), (3, 5, 9, 33, 17), (1, 2, 2, 1, 1), (2, 12, 12, 70, 130)):
+            check(form(kernels, instruction_set), shape, torch.channels_last)
+            check_pooled(form(kernels, instruction_set), shape, torch.channels_last)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_another_default_type_and_device_change_nothing(kernels: Kernels) -> None:
     try:
         torch.set_default_dtype(torch.float64)

@@ -97,6 +97,41 @@ def test_it_computes_with_the_kernels_in_use(own: Kernels, operator: Operator) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one[..., 1:, :-1],
+        lambda one: one.flip(-1).transpose(2, 3),
+        lambda one: one[:1].expand_as(one),
+        lambda one: one.repeat_interleave(2, 1)[:, ::2],
+    ],
+    ids=["cut", "turned", "expanded", "every second"],
+)
+def test_any_order_of_memory(own: Kernels, operator: Operator, change: Callable[[Tensor], Tensor]) -> None:
+    x = change(inputs()[0].detach().repeat(1, 1, 2, 2)).requires_grad_()
+    weight = change(torch.nn.functional.pad(inputs()[1].detach(), (1, 0, 1, 0)))[..., :3, :3].requires_grad_()
+
+    def results() -> list[Tensor]:
+        y = operator(x, weight, None)
+        return [y, *torch.autograd.grad(y.sum(), (x, weight))]  # of an expanded gradient
+
+    mine = results()
+    use(None)
+    for one, other in zip(mine, results(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
+def test_gradients_of_gradients_are_refused(own: Kernels, operator: Operator) -> None:
+    x, weight, bias = inputs()
+    (of_x,) = torch.autograd.grad(operator(x, weight, bias).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"pictorch.conv3x3\w*_gradient.* no autograd formula"):
+        of_x.square().sum().backward()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", [conv3x3, conv3x3_pool2])
 def test_compiled_it_does_the_same(own: Kernels, operator: Operator) -> None:
     compiled, eager = gradients(operator, compiled=True), gradients(operator, compiled=False)
     for one, other in zip(compiled, eager, strict=True):
