@@ -1,5 +1,9 @@
 """The embedded digits as a source."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -22,6 +26,24 @@ def test_digits_are_scikit_learns_scaled_to_bytes() -> None:
     assert len(splits.train) + len(splits.val) + len(splits.test) == 1797
 
 
+def test_they_are_the_same_where_scikit_learn_keeps_them_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint() -> str:
+        return load_splits(DataSection(source="digits")).fingerprint
+
+    before, is_file = fingerprint(), Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name != "digits.csv.gz" and is_file(path))
+    assert fingerprint() == before
+
+
+def test_reading_them_does_not_import_scikit_learn() -> None:
+    """Which takes as long as importing torch."""
+    program = (
+        "import sys\nfrom pictorch.datasets import load_splits\nfrom pictorch.recipe import DataSection\n"
+        "load_splits(DataSection(source='digits'))\nassert 'sklearn' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_digits_shrunk_and_kept_below_a_larger_size() -> None:
     small = load_splits(DataSection(source="digits", image_size=4))
     assert small.train.images.shape == (1797, 4, 4, 3)
@@ -31,6 +53,6 @@ def test_digits_shrunk_and_kept_below_a_larger_size() -> None:
 
 
 def test_without_scikit_learn_the_missing_part_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingPartError, match=r"pip install 'pictorch\[train\]'"):
         load_splits(DataSection(source="digits"))
