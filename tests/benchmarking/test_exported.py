@@ -9,7 +9,6 @@ import pytest
 from pictorch import bench_export
 from pictorch.benchmarking import exported
 from pictorch.benchmarking.exported_rows import FormRow, advice
-from pictorch.exporting import speed
 from pictorch.training.console import Console
 from tiny_bundle import color_bundle, color_photos
 
@@ -17,11 +16,6 @@ FLOAT = FormRow("float bundle", 4_000_000, images_per_second=100, n=1000, accura
 INT8 = FormRow("int8 bundle", 1_000_000, images_per_second=200, n=1000, accuracy=0.896, equal_top1=0.995)
 OTHER = FormRow("OpenVINO", 1_000_000, images_per_second=300, n=1000, accuracy=0.894, equal_top1=0.999)
 WEB = FormRow("web", 500_000, gzip_bytes=100_000)
-
-
-@pytest.fixture(autouse=True)
-def no_timing(monkeypatch):
-    monkeypatch.setattr(speed, "ROUND_SECONDS", 0)
 
 
 @pytest.fixture

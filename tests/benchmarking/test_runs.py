@@ -95,8 +95,9 @@ def test_speed_is_the_time_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert changes >= 5, "they take turns"
 
 
-def test_a_bundle_is_timed() -> None:
+def test_a_bundle_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "_ROUND_SECONDS", 0.02)
     speed = latency.speeds({"tiny": make_bundle(Path("bundle")).path})["tiny"]
     assert 0 < speed.latency_seconds < 1
     assert speed.images_per_second > 0
-    assert speed.calls >= 5
+    assert speed.calls > 5

@@ -121,7 +121,7 @@ def test_a_second_call_trains_nothing_again(folder: Path, capsys: pytest.Capture
 
 @pytest.mark.slow
 def test_a_stopped_zoo_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--models", "simple_net", "--data", "digits", "--epochs", "40", "--set", "train.threads=1"]
+    words = ["--models", "simple_net", "--data", "digits", "--epochs", "20", "--set", "train.threads=1"]
     command = [sys.executable, "-m", "pictorch", "bench", "zoo", "--out", "zoo", *words]
     metrics = Path("zoo/simple_net-0/metrics.jsonl")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as begun:
@@ -138,9 +138,9 @@ def test_a_stopped_zoo_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     run = RunFolder.open("zoo/simple_net-0")
     assert run.facts()["stopped_by"] == "SIGTERM"
     done = len(run.epochs())
-    assert 0 < done < 40
+    assert 0 < done < 20
     (row,) = bench(capsys, "--out", "zoo")["rows"]
-    assert row["epochs"] == len(run.epochs()) == 40
+    assert row["epochs"] == len(run.epochs()) == 20
     assert "--resume" not in run.facts()["command"], "it is the run that was begun"
     assert row["training_seconds"] == pytest.approx(
         sum(line["seconds"] for line in run.timing() if line["kind"] in ("epoch", "stop")), abs=0.01

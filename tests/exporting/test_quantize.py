@@ -11,7 +11,7 @@ from pictorch import export, load, verify
 from pictorch.bundle.bundle import CARD, GOLDEN, MODEL, golden_bytes, write_bundle
 from pictorch.datasets.of_bundle import splits_of_bundle
 from pictorch.errors import CheckpointError, GateError, RecipeError
-from pictorch.exporting import int8_graph, quantize, speed
+from pictorch.exporting import int8_graph, quantize
 from pictorch.exporting.forms import FormSource, make_form
 from tiny_bundle import color_bundle, color_image, color_photos, conv_model, tiny_model
 
@@ -25,16 +25,9 @@ def made(tmp_path_factory):
     photos = color_photos(folder / "photos")
     bundle = color_bundle(folder / "bundle", photos)
     told = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speed, "ROUND_SECONDS", 0)
-        splits = splits_of_bundle(bundle, photos, told.append)
-        int8 = make_form("int8", FormSource(bundle, told.append, splits), folder / "bundle-int8")
+    splits = splits_of_bundle(bundle, photos, told.append)
+    int8 = make_form("int8", FormSource(bundle, told.append, splits), folder / "bundle-int8")
     return photos, bundle, int8, told
-
-
-@pytest.fixture(autouse=True)
-def no_timing(monkeypatch):
-    monkeypatch.setattr(speed, "ROUND_SECONDS", 0)
 
 
 def graph_of(bundle):
