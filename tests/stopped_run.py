@@ -61,6 +61,14 @@ def stopped_copy(recipe: dict[str, Any], out: Path, steps: int) -> Path:
     return out
 
 
+def stopped_again(run: Path, steps: int, epochs: float | None = None) -> None:
+    """Goes on with a run and stops it after so many steps more."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(steps, patch)
+        with pytest.raises(StoppedError):
+            train(resume=run, epochs=epochs, console=QUIET)
+
+
 def change_state(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
     """Rewrites the last checkpoint, manifest and all, after `change(state, weights)`."""
     from safetensors.torch import load_file, save_file

@@ -1,4 +1,4 @@
-"""Two small trainings: one uses everything a checkpoint must keep, one is for exact comparisons."""
+"""Small trainings: one uses everything a checkpoint must keep, one is for exact comparisons."""
 
 from typing import Any
 
@@ -27,6 +27,14 @@ def busy_recipe() -> dict[str, Any]:
             "threads": 1,
         },
     }
+
+
+@pytest.fixture
+def lean_recipe(busy_recipe: dict[str, Any]) -> dict[str, Any]:
+    """The same in batches of half the size, on half of the images: still 20 steps an epoch."""
+    busy_recipe["data"] |= {"test_fraction": 0.5, "val_fraction": 0.28}
+    busy_recipe["train"]["batch_size"] = 32
+    return busy_recipe
 
 
 @pytest.fixture

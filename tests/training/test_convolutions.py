@@ -292,24 +292,24 @@ def real(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.mark.parametrize(("precision", "threads"), [("float32", 1), ("bf16", 2)])
 def test_stopped_and_resumed_with_own_kernels(
     real: Callable[[], None],
-    busy_recipe: dict[str, Any],
+    lean_recipe: dict[str, Any],
     tmp_path: Path,
     precision: str,
     threads: int,
 ) -> None:
-    busy_recipe["train"] |= {"epochs": 2, "kernels": "own", "precision": precision, "threads": threads}
+    lean_recipe["train"] |= {"epochs": 1, "kernels": "own", "precision": precision, "threads": threads}
     for out in ("whole", "again"):
-        train(busy_recipe, out=out, console=QUIET)
+        train(lean_recipe, out=out, console=QUIET)
     assert differing(tmp_path / "whole", tmp_path / "again") == []
-    run = stopped_copy(busy_recipe, tmp_path / "stopped", 13)
+    run = stopped_copy(lean_recipe, tmp_path / "stopped", 13)
     operator.use(None)  # as in another process
     train(resume=run, console=QUIET)
     assert differing(tmp_path / "whole", run) == []
     record = RunFolder(run).environment()["convolutions"]
     assert len(record["layers"]) == 4
 
-    busy_recipe["train"]["kernels"] = "library"
-    train(busy_recipe, out="library", console=QUIET)
+    lean_recipe["train"]["kernels"] = "library"
+    train(lean_recipe, out="library", console=QUIET)
     assert differing(tmp_path / "library", run)
     assert RunFolder(tmp_path / "library").environment()["convolutions"] is None
 
@@ -317,13 +317,13 @@ def test_stopped_and_resumed_with_own_kernels(
 @pytest.mark.slow
 def test_a_resume_without_the_kernels_says_so(
     real: Callable[[], None],
-    busy_recipe: dict[str, Any],
+    lean_recipe: dict[str, Any],
     tmp_path: Path,
     cache_home: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    busy_recipe["train"] |= {"epochs": 2, "kernels": "own", "precision": "float32"}
-    run = stopped_copy(busy_recipe, tmp_path / "stopped", 13)
+    lean_recipe["train"] |= {"epochs": 1, "kernels": "own", "precision": "float32"}
+    run = stopped_copy(lean_recipe, tmp_path / "stopped", 13)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(start, "fit", lambda *arguments, **options: None)  # killed before it saves anything
         real()
@@ -349,14 +349,14 @@ def test_a_resume_without_the_kernels_says_so(
 @pytest.mark.slow
 def test_a_wheel_that_is_installed_later_changes_no_bit_of_a_run(
     real: Callable[[], None],
-    busy_recipe: dict[str, Any],
+    lean_recipe: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    busy_recipe["train"] |= {"epochs": 2, "kernels": "own", "precision": "float32"}
-    train(busy_recipe, out="whole", console=QUIET)
-    run = stopped_copy(busy_recipe, tmp_path / "stopped", 13)
+    lean_recipe["train"] |= {"epochs": 1, "kernels": "own", "precision": "float32"}
+    train(lean_recipe, out="whole", console=QUIET)
+    run = stopped_copy(lean_recipe, tmp_path / "stopped", 13)
     began_with, kernels = RunFolder(run).environment()["convolutions"], operator.in_use()
     assert kernels is not None
     assert began_with["build"] == kernels.build == file_sha256(kernels.path)[:16]
@@ -371,7 +371,7 @@ def test_a_wheel_that_is_installed_later_changes_no_bit_of_a_run(
     assert differing(tmp_path / "whole", run) == []
     assert RunFolder(run).environment()["convolutions"] == began_with
     operator.use(None)
-    train(busy_recipe, out="new", console=QUIET)
+    train(lean_recipe, out="new", console=QUIET)
     assert RunFolder(tmp_path / "new").environment()["convolutions"]["build"] == file_sha256(wheels)[:16]
 
 

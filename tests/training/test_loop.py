@@ -141,10 +141,10 @@ def test_gradient_is_clipped(plain_recipe: dict[str, Any]) -> None:
     ],
 )
 def test_it_learns_in_every_arithmetic(
-    busy_recipe: dict[str, Any], precision: str, channels_last: bool
+    lean_recipe: dict[str, Any], precision: str, channels_last: bool
 ) -> None:
-    busy_recipe["train"] |= {"epochs": 2, "precision": precision, "channels_last": channels_last}
-    result = train(busy_recipe, out="run", console=QUIET)
+    lean_recipe["train"] |= {"epochs": 2, "precision": precision, "channels_last": channels_last}
+    result = train(lean_recipe, out="run", console=QUIET)
     assert result.val_accuracy is not None
     assert result.val_accuracy > 0.5
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from pictorch import durable
-from pictorch.errors import CheckpointError, DataError, RecipeError, RunInUseError, StoppedError
+from pictorch import cli, durable
+from pictorch.errors import CheckpointError, DataError, RecipeError, RunInUseError
 from pictorch.run_folder import RunFolder
 from pictorch.training import loop
 from pictorch.training.console import Console
 from pictorch.training.session import Position
 from pictorch.training.start import train
 from run_bytes import differing, files_of
-from stopped_run import KILLED_CHILD, PLATEAU, QUIET, change_state, dropped, stop_after, stopped_copy
+from stopped_run import KILLED_CHILD, PLATEAU, QUIET, change_state, dropped, stopped_again, stopped_copy
 
 
 @pytest.mark.slow
@@ -26,8 +26,6 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
     busy_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     import yaml
-
-    from pictorch.exporting.export import export
 
     # Saving at every step puts each kill right behind a checkpoint inside an epoch.
     busy_recipe["train"] |= {"epochs": 2, "save_every_minutes": 1e-6}
@@ -37,13 +35,10 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
     command = [sys.executable, "-c", KILLED_CHILD]
     begin_or_go_on = ["train", str(recipe), "--resume", "killed", "-q"]
     go_on = ["train", "--resume", "killed", "-q"]
-    for steps, arguments in ((0, begin_or_go_on), (7, begin_or_go_on), (11, go_on), (1, go_on)):
+    for steps, arguments in ((0, begin_or_go_on), (7, begin_or_go_on), (11, go_on)):
         child = subprocess.run([*command, str(steps), *arguments], capture_output=True, text=True)
         assert child.returncode == -signal.SIGKILL, child.stderr
-    last = [sys.executable, "-m", "pictorch", *begin_or_go_on]
-    assert subprocess.run(last, capture_output=True).returncode == 0
-    for run in ("whole", "killed"):
-        export(run)
+    assert cli.main(begin_or_go_on) == 0
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
@@ -59,15 +54,17 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
     ],
 )
 def test_stopped_at_any_step_and_resumed(
-    busy_recipe: dict[str, Any], tmp_path: Path, precision: str, threads: int, augment: dict[str, Any]
+    lean_recipe: dict[str, Any], tmp_path: Path, precision: str, threads: int, augment: dict[str, Any]
 ) -> None:
-    busy_recipe["augment"] |= augment
-    busy_recipe["train"] |= {"epochs": 2, "precision": precision, "threads": threads}
-    train(busy_recipe, out="whole", console=QUIET)
-    for steps in (1, 13, 20, 27):
-        run = stopped_copy(busy_recipe, tmp_path / f"stopped-{steps}", steps)
-        train(resume=run, console=QUIET)
-        assert differing(tmp_path / "whole", run) == [], steps
+    """One run is stopped behind its steps 1, 13, 20, which ends an epoch, and 27."""
+    lean_recipe["augment"] |= augment
+    lean_recipe["train"] |= {"epochs": 2, "precision": precision, "threads": threads}
+    train(lean_recipe, out="whole", console=QUIET)
+    run = stopped_copy(lean_recipe, tmp_path / "stopped", 1)
+    for steps in (12, 7, 7):
+        stopped_again(run, steps)
+    assert train(resume=run, console=QUIET).steps == 40
+    assert differing(tmp_path / "whole", run) == []
 
 
 def mark_best(state: dict[str, Any], weights: dict[str, Any]) -> None:
@@ -93,10 +90,10 @@ SAVED_ITEMS = [  # and those of plateau: test_resume_options.py
 
 
 @pytest.mark.slow
-def test_every_saved_item_is_needed(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_every_saved_item_is_needed(lean_recipe: dict[str, Any], tmp_path: Path) -> None:
     """The negative control of the tests above: without any one item the comparison fails."""
-    busy_recipe["train"] |= {"epochs": 4, "precision": "float32", "early_stop_epochs": 2}
-    stopped = stopped_copy(busy_recipe, tmp_path / "stopped", 37)
+    lean_recipe["train"] |= {"epochs": 3, "precision": "float32", "early_stop_epochs": 2}
+    stopped = stopped_copy(lean_recipe, tmp_path / "stopped", 37)
     saved = torch.load(stopped / "checkpoints/last/state.pt", weights_only=True)
     items = {name for name in saved if name not in ("position", "optimizer", "scaler")} | {"model"}
     items |= {f"position.{name}" for name in Position().to_json() if name not in PLATEAU}
@@ -136,10 +133,10 @@ def test_killed_before_the_first_checkpoint(busy_recipe: dict[str, Any], tmp_pat
 
 
 @pytest.mark.slow
-def test_gradient_scale_is_needed(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
-    busy_recipe["train"] |= {"epochs": 1, "precision": "fp16"}
-    train(busy_recipe, out="whole", console=QUIET)
-    run = stopped_copy(busy_recipe, tmp_path / "stopped", 9)
+def test_gradient_scale_is_needed(lean_recipe: dict[str, Any], tmp_path: Path) -> None:
+    lean_recipe["train"] |= {"epochs": 1, "precision": "fp16"}
+    train(lean_recipe, out="whole", console=QUIET)
+    run = stopped_copy(lean_recipe, tmp_path / "stopped", 9)
     without = Path(shutil.copytree(run, tmp_path / "without"))
     change_state(without, lambda state, weights: state["scaler"].update(scale=1.0, _growth_tracker=0))
     for each in (run, without):
@@ -194,17 +191,14 @@ def test_more_epochs_for_a_finished_run(busy_recipe: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_at_the_border_of_an_added_segment(busy_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_stopped_at_the_border_of_an_added_segment(lean_recipe: dict[str, Any], tmp_path: Path) -> None:
     """Patience starts anew there, whether the process passes the border or is started at it."""
-    busy_recipe["train"] |= {"epochs": 2, "early_stop_epochs": 2, "ema_decay": None}
-    busy_recipe["optimizer"]["lr"] = 1e-30
-    stopped = stopped_copy(busy_recipe, tmp_path / "stopped", 3)
+    lean_recipe["train"] |= {"epochs": 2, "early_stop_epochs": 2, "ema_decay": None}
+    lean_recipe["optimizer"]["lr"] = 1e-30
+    stopped = stopped_copy(lean_recipe, tmp_path / "stopped", 3)
     whole = Path(shutil.copytree(stopped, tmp_path / "whole"))
     train(resume=whole, epochs=6, console=QUIET)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(17 + 20, patch)  # the last step before the border
-        with pytest.raises(StoppedError):
-            train(resume=stopped, epochs=6, console=QUIET)
+    stopped_again(stopped, 17 + 20, epochs=6)  # the last step before the border
     train(resume=stopped, console=QUIET)
     assert differing(whole, stopped) == []
 
