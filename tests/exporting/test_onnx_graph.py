@@ -1,3 +1,8 @@
+"""The exported graph: PyTorch's answers in ONNX Runtime and in OpenVINO, and nothing of the machine."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnx
 import pytest
@@ -5,8 +10,10 @@ import torch
 from torch import nn
 
 from pictorch.bundle.agreement import compare
+from pictorch.bundle.bundle import MODEL
 from pictorch.bundle.onnx_guard import float_weights
 from pictorch.bundle.onnx_model import OnnxModel
+from pictorch.exporting.export import export
 from pictorch.exporting.onnx_graph import OPSET, ClassProbabilities, onnx_bytes
 from pictorch.images import InputSpec
 from pictorch.networks import NETWORKS, build_network
@@ -34,31 +41,60 @@ def images(count, size):
     return ((noise + 2 * colours) // 3).astype(np.uint8)
 
 
+def by_openvino(graph, batch):
+    """Returns probabilities in float32, the precision of the bundle, on CPUs that have bf16 too."""
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    core = openvino.Core()
+    whole, settings = core.read_model(io.BytesIO(graph)), {"INFERENCE_PRECISION_HINT": "f32"}
+    with ThreadPoolExecutor(1) as thread:  # whose signal stack it changes
+        model = thread.submit(core.compile_model, whole, "CPU", settings).result()
+    return model(batch)[0]
+
+
 @pytest.fixture(scope="module")
 def graph():
     return onnx_bytes(network(), InputSpec(8, 8))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+@pytest.fixture(
+    scope="module",
+    params=[
         pytest.param(name, marks=[pytest.mark.slow] if name != "cifar10_cnn" else [])
         for name in sorted(NETWORKS)
     ],
 )
-def test_every_network_answers_as_pytorch_does_and_keeps_its_weights(name):
-    probabilities = network(name, stored=20, image=32)
-    graph = onnx_bytes(probabilities, InputSpec(20, 32))
-    model = OnnxModel(graph, name=name, size=20, num_classes=CLASSES)
-    batch = images(6, 20)
+def exported(request):
+    """The name of a network, with enlargement inside, PyTorch's answers to six images, and its graph."""
+    probabilities = network(request.param, stored=20, image=32)
     with torch.inference_mode():
-        expected = probabilities(torch.from_numpy(batch)).numpy()
-    agreement = compare(expected, model.probabilities(batch))
-    assert agreement.ok, agreement.in_words()
+        expected = probabilities(torch.from_numpy(images(6, 20))).numpy()
     assert np.ptp(expected, axis=0).max() > 1e-3, "the images must differ in their answers"
+    return request.param, probabilities, expected, onnx_bytes(probabilities, InputSpec(20, 32))
+
+
+def test_every_network_answers_as_pytorch_does_and_keeps_its_weights(exported):
+    name, probabilities, expected, graph = exported
+    model = OnnxModel(graph, name=name, size=20, num_classes=CLASSES)
+    agreement = compare(expected, model.probabilities(images(6, 20)))
+    assert agreement.ok, agreement.in_words()
     kept, state = float_weights(graph, name), probabilities.state_dict()
     for each in [each for each in state if not each.endswith("num_batches_tracked")]:
         np.testing.assert_array_equal(kept[each], state[each].numpy(), err_msg=each)
+
+
+@pytest.mark.slow
+def test_every_network_gives_the_same_answers_in_a_runtime_that_is_not_ours(exported):
+    _, _, expected, graph = exported
+    agreement = compare(expected, by_openvino(graph, images(6, 20)))
+    assert agreement.ok, agreement.in_words()
+
+
+@pytest.mark.slow
+def test_golden_samples_get_the_same_answers_there(trained, tmp_path):
+    bundle = export(trained, out=tmp_path / "bundle")
+    samples, promised = bundle.golden()
+    agreement = compare(promised, by_openvino(bundle.files[MODEL], samples))
+    assert agreement.ok, agreement.in_words()
 
 
 @pytest.mark.slow

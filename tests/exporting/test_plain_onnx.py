@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -314,15 +315,19 @@ def test_lines_of_the_page_work() -> None:
 
 def network_bundle(name: str, stored_size: int, image_size: int) -> Bundle:
     """Returns the bundle of a network with fresh weights, in batch norms with something to do."""
-    torch.manual_seed(0)
     spec = InputSpec(stored_size, image_size)
+    return bundle_of(network_graph(name, spec), stored_size, input=spec)
+
+
+@cache
+def network_graph(name: str, spec: InputSpec) -> bytes:
+    torch.manual_seed(0)
     classifier = build_network(ModelSection(name=name), len(CLASSES), spec)
     classifier.normalization.fill(tuple(MEAN), tuple(STD))
     for module in classifier.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and module.running_mean is not None:
             module.running_mean.uniform_(-0.1, 0.1)
-    model = onnx_bytes(ClassProbabilities(classifier).eval(), spec)
-    return bundle_of(model, stored_size, input=spec)
+    return onnx_bytes(ClassProbabilities(classifier).eval(), spec)
 
 
 @pytest.mark.slow

@@ -292,7 +292,7 @@ def test_a_network_of_keras(tmp_path):
 @pytest.mark.parametrize(
     ("side", "batch", "exporter"),
     [
-        (224, 1, {"dynamo": True}),
+        (64, 1, {"dynamo": True}),
         (96, 2, {"dynamo": False, "opset_version": 11, "dynamic_axes": {"input": [0]}}),
     ],
     ids=["dynamo, one image at a time", "TorchScript, operator set 11"],
