@@ -28,8 +28,11 @@ def loss_of_mine(logits, targets):
 
 
 def write_own_net(monkeypatch: pytest.MonkeyPatch, text: str = TEXT, name: str = "own_net_of_mine") -> Path:
-    """Writes NAME.py into the working folder; path and modules are put back after the test."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    """Writes NAME.py into the working folder; path and modules are put back after the test.
+
+    As for the program `pictorch`, the working folder is not on the path.
+    """
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     monkeypatch.setitem(sys.modules, name, None)  # so that it is removed again afterwards
     monkeypatch.delitem(sys.modules, name)
     path = Path(f"{name}.py")

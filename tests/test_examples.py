@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from own_module import write_own_net
+from pictorch import cli
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOK = EXAMPLES / "first_steps.ipynb"
 
@@ -46,10 +49,9 @@ def test_the_notebook_runs_and_shows_what_was_committed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_network_of_ones_own_runs_as_its_head_says() -> None:
+def test_the_network_of_ones_own_runs_as_its_head_says(monkeypatch: pytest.MonkeyPatch) -> None:
     source = (EXAMPLES / "own_network.py").read_text()
-    Path("own_network.py").write_text(source)
-    program = Path(sys.executable).with_name("pictorch")
+    write_own_net(monkeypatch, source, name="own_network")
     done = subprocess.run([sys.executable, "own_network.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     accuracy, answer = done.stdout.split()
@@ -58,6 +60,4 @@ def test_the_network_of_ones_own_runs_as_its_head_says() -> None:
     lines = [line for line in source.splitlines() if line.startswith("pictorch ")]
     assert len(lines) == 4
     for line in lines:
-        words = shlex.split(line)[1:] + (["--epochs", "3"] if " train " in line else [])
-        done = subprocess.run([program, *words], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        assert cli.main(shlex.split(line)[1:] + (["--epochs", "3"] if " train " in line else [])) == 0, line

@@ -31,6 +31,17 @@ def run(command: str, place: Path) -> str:
     return done.stdout
 
 
+def run_here(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Runs a command in this process, where a warning is an error too; returns what it printed."""
+    capsys.readouterr()
+    words = shlex.split(command)
+    program = [Path(word).name for word in words].index("pictorch")
+    assert cli.main(words[program + 1 :]) == 0, command
+    said = capsys.readouterr()
+    assert "arning" not in said.err
+    return said.out
+
+
 def next_commands(printed: str) -> list[str]:
     """Returns the commands that a command names as the next, without what stands behind #."""
     lines = printed.partition("next:")[2].splitlines()
@@ -43,21 +54,25 @@ def pick(commands: list[str], verb: str) -> str:
 
 
 @pytest.mark.slow
-def test_from_photographs_to_a_prediction_without_reading(tmp_path: Path) -> None:
+def test_from_photographs_to_a_prediction_without_reading(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first, its longest and its last command are run by a shell."""
+    monkeypatch.setattr(sys, "argv", ["__main__.py"])  # by which the program names itself
     write_photos(tmp_path / "my photos", train=24, test=12)
     begin = f"{shlex.quote(sys.executable)} -m pictorch data show 'my photos'"
     shown = run(begin, tmp_path)
     for name in (*CLASSES, "108 images", "augmented.png"):
         assert name in shown
-    checked = run(pick(next_commands(shown), "data check"), tmp_path)
+    checked = run_here(pick(next_commands(shown), "data check"), capsys)
     assert "nothing must be mended" in checked
     train = pick(next_commands(checked), "train")
     assert "train folder-small --data 'my photos'" in train
-    trained = run(f"{train} --set train.threads=1", tmp_path)
-    evaluated = run(pick(next_commands(trained), "evaluate"), tmp_path)
+    trained = run(f"{train} --epochs 16 --set train.batch_size=16 --set train.threads=1", tmp_path)
+    evaluated = run_here(pick(next_commands(trained), "evaluate"), capsys)
     accuracy = float(re.search(r"test accuracy ([\d.]+)", evaluated)[1])  # type: ignore[index]
     assert accuracy > 60, "guessing gives 33"
-    exported = run(pick(next_commands(trained), "export"), tmp_path)
+    exported = run_here(pick(next_commands(trained), "export"), capsys)
     predict = pick(next_commands(exported), "predict")
     photo = next((tmp_path / "my photos/test/寺庙").glob("照片*"))
     answered = run(predict.replace("PATH...", shlex.quote(str(photo))), tmp_path)

@@ -170,18 +170,21 @@ def test_debug_shows_the_way_into_ones_own_module(
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_by_name_in_new_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_killed_and_resumed_by_name_in_new_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_own_net(monkeypatch)
     Path("mine.yaml").write_text(json.dumps(RECIPE))
-    subprocess.run([PROGRAM, "train", "mine.yaml", "--out", "whole", "-q"], check=True)
+    assert cli.main(["train", "mine.yaml", "--out", "whole", "-q"]) == 0
     command = [sys.executable, "-c", KILLED_CHILD, "13", "train", "mine.yaml", "--out", "killed", "-q"]
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
     subprocess.run([PROGRAM, "train", "--resume", "killed", "-q"], check=True)
     for run in ("whole", "killed"):
-        subprocess.run([PROGRAM, "evaluate", run, "--split", "test", "-q"], check=True, capture_output=True)
-        exported = subprocess.run([PROGRAM, "export", run], check=True, capture_output=True, text=True)
-        assert "importing own_net_of_mine:OwnNetOfMine from " in exported.stderr
-        subprocess.run([PROGRAM, "verify", f"{run}/bundle", "-q"], check=True, capture_output=True)
+        sys.modules.pop("own_net_of_mine")
+        assert cli.main(["evaluate", run, "--split", "test", "-q"]) == 0
+        assert cli.main(["export", run]) == 0
+        assert "importing own_net_of_mine:OwnNetOfMine from " in capsys.readouterr().err
+        assert cli.main(["verify", f"{run}/bundle", "-q"]) == 0
         assert_untold(Path(run, "bundle"), "own_net_of_mine", "OwnNetOfMine", "loss_of_mine")
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
@@ -214,9 +217,9 @@ def test_cifar10_by_name_through_the_command_line(
     monkeypatch: pytest.MonkeyPatch, cifar10_home: Path
 ) -> None:
     write_own_net(monkeypatch)
-    changes = {"data": {"source": "cifar10", "val_fraction": 0.5}, "augment": {"flip": "random"}}
+    changes = {"data": {"source": "cifar10"}, "augment": {"flip": "random"}}
     Path("mine.yaml").write_text(json.dumps({**RECIPE, **changes}))
-    every = ["--set", "train.save_every_minutes=null"]
+    every = ["--set", "train.save_every_minutes=null", "--epochs", "0.6"]
     subprocess.run([PROGRAM, "train", "mine.yaml", "--out", "run", "-q", *every], check=True)
     command = [PROGRAM, "evaluate", "run", "--split", "test", "--json"]
     judged = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
@@ -249,14 +252,15 @@ def test_cifar10_as_objects(cifar10_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_lines_of_the_page_run() -> None:
+def test_the_lines_of_the_page_run(monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[1] / "docs/networks.md").read_text()
     section = page.partition("## A network of your own")[2].partition("\n## ")[0]
     mine, objects, arrays = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
     (commands,) = re.findall(r"^```\n(pictorch .*?)^```", section, re.DOTALL | re.MULTILINE)
-    Path("mine.py").write_text(mine)
-    lines = [[PROGRAM, *line.split()[1:]] for line in commands.splitlines()]
-    assert len(lines) == 4
-    for words in [*lines, *([sys.executable, "-c", program] for program in (objects, arrays))]:
-        done = subprocess.run(words, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    write_own_net(monkeypatch, mine, name="mine")
+    lines = [line.split()[1:] for line in commands.splitlines()]
+    assert [words[0] for words in lines] == ["models", "train", "evaluate", "export"]
+    for words in lines:
+        assert cli.main([*words, "--epochs", "2"] if words[0] == "train" else words) == 0, words
+    done = subprocess.run([sys.executable, "-c", objects + arrays], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -14,8 +14,8 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks/zoo_networks.py"
 def test_a_vision_transformer_of_timm(cifar10_home: Path) -> None:
     pytest.importorskip("timm", reason="the timm extra is not installed")
     quick = ["--steps", "50", "--least", "0.2", "--set", "data.image_size=32", "--set", "train.threads=1"]
-    quick += ["--set", "train.save_every_minutes=0.05"]
-    name = "timm:vit_tiny_patch16_224"
+    quick += ["--set", "train.save_every_minutes=0.01", "--set", "train.log_every_steps=1"]
+    name = "timm:test_vit"
     command = [sys.executable, SCRIPT, name, "--folder", "zoo", "--out", "record.json", *quick]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
