@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import pytest
 
@@ -66,12 +67,15 @@ def test_the_first_process_of_a_host_says_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = {}
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
     for local_rank in ("0", "1"):
         started(monkeypatch, RANK=local_rank, WORLD_SIZE="2", LOCAL_RANK=local_rank)
         assert cli.main(["train", "digits", "-q"]) == 2
         said[local_rank] = capsys.readouterr().err
     assert said["0"].count("\n") == 1
     assert said["1"] == ""
+    assert slept == [5], "torchrun kills the first one where the other ends before it has spoken"
     with pytest.raises(SaidElsewhereError), joined():
         pass
 

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ ROOMS = (
     training.add, judging.add, predicting.add, serving.add,
     looking.add, data.add, machine.add, benchmarking.add,
 )  # fmt: skip
+
+# How long a process that says nothing lets another speak: torchrun kills all others when one has ended.
+_SILENT_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,6 +105,8 @@ def _fail(args: argparse.Namespace, message: str, exit_code: int, error: BaseExc
         traceback.print_exception(error)
     is_of_each = not hasattr(args, "verb") or isinstance(error, ModuleNotFoundError)  # it met no group yet
     if isinstance(error, SaidElsewhereError) or (is_of_each and not is_first_process("LOCAL_RANK")):
+        if exit_code < 128:  # after a signal torchrun ends all already
+            time.sleep(_SILENT_SECONDS)
         return exit_code
     message = message.encode(errors="backslashreplace").decode()  # paths need not be text
     for line in message.splitlines():
