@@ -27,6 +27,8 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
 ) -> None:
     import yaml
 
+    from pictorch.exporting.export import export
+
     # Saving at every step puts each kill right behind a checkpoint inside an epoch.
     busy_recipe["train"] |= {"epochs": 2, "save_every_minutes": 1e-6}
     recipe = tmp_path / "busy.yaml"
@@ -39,6 +41,8 @@ def test_killed_in_mid_epoch_and_resumed_in_new_processes(
         child = subprocess.run([*command, str(steps), *arguments], capture_output=True, text=True)
         assert child.returncode == -signal.SIGKILL, child.stderr
     assert cli.main(begin_or_go_on) == 0
+    for run in ("whole", "killed"):
+        export(run)
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
