@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import zip_longest
 from pathlib import Path
@@ -143,8 +144,13 @@ def test_on_a_full_disk_rows_are_kept_and_then_gone_on_with(suffix: str) -> None
     Path("list.txt").write_text("photos/00.png\nphotos/04.png\n" * 400)
     whole, full = f"whole.{suffix}", f"full.{suffix}"
     pictorch.predict("b", ["list.txt"], out=whole)
-    with full_disk(40_000)(), pytest.raises(ResourceError, match=r"no space left while writing full\."):
+    threads = set(threading.enumerate())
+    with (
+        full_disk(40_000)(),
+        pytest.raises(ResourceError, match=r"no space left while writing full\.") as kept,
+    ):
         pictorch.predict("b", ["list.txt"], out=full)
+    assert set(threading.enumerate()) <= threads, f"no thread outlives the call, though {kept} is kept"
     assert left("full") == [f"{full}.json", f"{full}.unfinished"]
     made = pictorch.predict("b", ["list.txt"], out=full)
     assert isinstance(made, PredictionFile)

@@ -1,7 +1,7 @@
 """Images in batches, each thread with one of its own, in their order and a few ahead at most."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -19,8 +19,11 @@ def in_batches(
     *,
     size: int,
     threads: int,
-) -> Iterator[Answered]:
-    """Yields what is answered to each batch, given the number of its first image, from 0, and its images."""
+) -> Generator[Answered, None, None]:
+    """Yields what is answered to each batch, given the number of its first image, from 0, and its images.
+
+    Whoever may stop before the end closes it: else its threads wait for Python to find that nobody asks.
+    """
     waiting, begun, number = iter(images), deque[Future[Answered]](), 0
     pool = ThreadPoolExecutor(threads)
     try:

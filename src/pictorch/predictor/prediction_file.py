@@ -9,8 +9,8 @@ import fcntl
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,7 +64,7 @@ def write_predictions(
     path: Path,
     facts: dict[str, Any],
     images: Iterator[Given],
-    answers: Callable[[Iterable[Given], RowFormat], Iterator[Rows]],
+    answers: Callable[[Iterable[Given], RowFormat], Generator[Rows, None, None]],
     *,
     shard: Shard,
     columns: int,
@@ -95,7 +95,8 @@ def write_predictions(
                 if before:
                     progress(f"going on behind the {before:,} rows that are there")
                 rest = replace(whole, first=shard.place(before))
-                rows, refused = _append(rows_path, answers(images, rest), (before, refused), add, progress)
+                with closing(answers(images, rest)) as found:
+                    rows, refused = _append(rows_path, found, (before, refused), add, progress)
         except BaseException:
             if file.seek(0, os.SEEK_END) == 0:  # nothing to go on with
                 rows_path.unlink(missing_ok=True)

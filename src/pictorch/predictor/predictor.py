@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,7 @@ class Predictor:
 
     def _written(
         self, images: Iterable[Given], top: int, choice: ViewChoice, form: RowFormat
-    ) -> Iterator[Rows]:
+    ) -> Generator[Rows, None, None]:
         """Yields the rows of all images, made where they are answered.
 
         Of small images Python's own part is large: fewer, larger batches have less of it, and while a thread
